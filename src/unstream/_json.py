@@ -1,0 +1,97 @@
+"""JSON text into objects: strict in grammar, lenient in characters.
+
+This module knows how to read a payload that servers broke in the ways servers do, and
+nothing of what the payload means.
+"""
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import Any, Final, NoReturn, TypeAlias
+
+import msgspec
+
+__all__ = ["Json", "Malformed", "dump", "mend", "parse", "too_deep"]
+
+Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
+
+# Deepest nesting that is folded. No provider's extras pass 10; beyond about 1,000 the
+# decoders raise RecursionError, at a depth that depends on the caller's own stack.
+_MAX_DEPTH: Final = 150
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class Malformed(ValueError):
+    """A payload is not JSON, or JSON that nobody can want."""
+
+
+def parse(payload: bytes) -> Json:
+    """Parse one payload; raise Malformed where it is not JSON.
+
+    Invalid UTF-8 becomes U+FFFD. A lone surrogate escape, sent where a server cut a
+    string between two UTF-16 code units, stays in the text as it is: its other half may
+    follow, see `mend`. NaN, Infinity and numbers beyond a double are refused.
+    """
+    if too_deep(payload):
+        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
+    try:
+        return _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    text = payload.decode("utf-8", "replace")
+    try:
+        if "\\u" in text:
+            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return _decode(text)
+    except (ValueError, RecursionError) as error:  # DecodeError is a ValueError
+        raise Malformed(str(error)) from None
+
+
+def too_deep(payload: bytes) -> bool:
+    """Say whether a payload is nested deeper than anything that is folded."""
+    if len(payload) < 2 * _MAX_DEPTH:  # every level has two brackets
+        return False
+    if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", payload).translate(None, _NO_BRACKETS)
+    steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
+    return max(accumulate(steps), default=0) > _MAX_DEPTH
+
+
+def dump(value: Json) -> str:
+    """Write a value as compact JSON."""
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate: `mend` sees to it later
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def mend(value: Json) -> Json:
+    """Rejoin surrogate halves in every string, and replace what stays alone."""
+    if isinstance(value, str):
+        units = value.encode("utf-16-le", "surrogatepass")
+        return units.decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [mend(item) for item in value]
+    if isinstance(value, dict):
+        return {mend(key): mend(item) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = value.__struct_fields__
+        return type(value)(**{name: mend(getattr(value, name)) for name in fields})
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("number out of range")
+    return value

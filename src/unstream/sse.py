@@ -1,0 +1,223 @@
+"""Server-sent events: bytes in at any cut, events out.
+
+This module knows the WHATWG event-stream grammar (HTML standard, section 9.2) and
+nothing about JSON or chat completions.
+
+Strategy: line ends are made LF, a feed is split once, and an unfinished last line is
+kept as the fragments it came in, joined when its end arrives. So each byte is touched a
+constant number of times however the input is cut.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+# The largest events seen carry an image or a whole audio clip in base64, a few MiB;
+# openai-go stops at 32 MiB, openai-node at 16. Twice the larger, and still small
+# enough to hold for one connection.
+DEFAULT_LIMIT: Final = 64 * 1024 * 1024
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Hold one dispatched event.
+
+    `event` is `"message"` where the stream named none; `data` is the payload as bytes,
+    its lines joined by LF, invalid UTF-8 left as it came; `id` is the last event id at
+    the time of the dispatch; `retry`, in milliseconds, is set where this event's block
+    carried that field.
+    """
+
+    event: str
+    data: bytes
+    id: str = ""
+    retry: int | None = None
+
+
+class Decoder:
+    """Split an event stream into events, incrementally.
+
+    `limit` bounds, in bytes, the data of one event plus the line being read; an event
+    beyond it is skipped and counted in `n_skipped`. With `error_field`, a line of a
+    field named `error` (llama.cpp before September 2025) is an event of that name by
+    itself; the standard ignores it.
+
+    `last_event_id` and `retry` are the stream's state as the standard defines it;
+    `n_unknown` counts lines that are no comment and no field the standard knows.
+    """
+
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_error_field",
+        "_event",
+        "_event_retry",
+        "_head",
+        "_id",
+        "_limit",
+        "_line",
+        "_line_lost",
+        "_line_size",
+        "_size",
+        "_skipping",
+        "last_event_id",
+        "n_skipped",
+        "n_unknown",
+        "retry",
+    )
+
+    def __init__(
+        self, *, limit: int = DEFAULT_LIMIT, error_field: bool = False
+    ) -> None:
+        self._limit = limit
+        self._error_field = error_field
+        self._head: bytes | None = b""  # what may yet be a byte order mark
+        self._after_cr = False
+        self._line: list[bytes] = []  # fragments of the unfinished line
+        self._line_size = 0
+        self._line_lost = False  # it went over the limit
+        self._data: list[bytes] = []  # the data lines of the unfinished event
+        self._size = 0
+        self._event = ""
+        self._event_retry: int | None = None
+        self._id = ""  # the standard's buffer: committed by the blank line
+        self._skipping = False
+        self.last_event_id = ""
+        self.retry: int | None = None
+        self.n_skipped = 0
+        self.n_unknown = 0
+
+    def feed(self, data: BytesLike) -> list[Event]:
+        """Take the next bytes and return the events that they complete.
+
+        Raises TypeError where `data` is not bytes-like; nothing that the bytes contain
+        raises.
+        """
+        piece = data if type(data) is bytes else bytes(memoryview(data))
+        if self._head is not None:
+            piece = self._strip_bom(piece)
+        if not piece:
+            return []
+        if self._after_cr:
+            self._after_cr = False
+            # The last feed ended in CR: this LF belongs to that line end, and a
+            # second blank line here would cut an event in two.
+            if piece.startswith(b"\n"):
+                piece = piece[1:]
+        if b"\r" in piece:
+            self._after_cr = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = piece.split(b"\n")
+        rest = lines.pop()
+        events: list[Event] = []
+        if lines:
+            if self._line_lost:
+                del lines[0]
+            elif self._line:
+                self._line.append(lines[0])
+                lines[0] = b"".join(self._line)
+                self._line.clear()
+            self._line_lost = False
+            self._line_size = 0
+            self._read(lines, events)
+        if rest and not self._line_lost:
+            self._line.append(rest)
+            self._line_size += len(rest)
+            if self._line_size > self._limit - self._size:
+                self._line_lost = True
+                self._line.clear()
+                self._skip()
+        return events
+
+    def close(self, *, rest: bool = False) -> list[Event]:
+        """End the input and return the events that this completes.
+
+        The standard drops an event whose blank line never came. With `rest` it is
+        dispatched: servers do omit that line (llama.cpp after `[DONE]`), and what
+        stands there tends to hold the usage.
+        """
+        events: list[Event] = []
+        if rest:
+            if self._head:
+                self._line.append(self._head)
+            if self._line:
+                self._read([b"".join(self._line)], events)
+            self._dispatch(events)
+        return events
+
+    def _strip_bom(self, piece: bytes) -> bytes:
+        piece = (self._head or b"") + piece
+        if len(piece) < len(_BOM) and _BOM.startswith(piece):
+            self._head = piece
+            return b""
+        self._head = None
+        return piece.removeprefix(_BOM)
+
+    def _skip(self) -> None:
+        if not self._skipping:
+            self._skipping = True
+            self.n_skipped += 1
+        self._data.clear()
+        self._size = 0
+
+    def _read(self, lines: list[bytes], events: list[Event]) -> None:
+        for line in lines:
+            if not line:
+                self._dispatch(events)
+            elif len(line) > self._limit - self._size:
+                self._skip()
+            elif line.startswith(b"data:"):
+                if not self._skipping:
+                    # One space after the colon belongs to the syntax.
+                    value = line[6:] if line.startswith(b"data: ") else line[5:]
+                    self._data.append(value)
+                    self._size += len(value)
+            else:
+                self._field(line, events)
+
+    def _field(self, line: bytes, events: list[Event]) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if not name:  # a comment
+            return
+        if name == b"data":
+            if not self._skipping:
+                self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+        elif name == b"retry":
+            # 18 digits of milliseconds are 30 million years; int() of many more is
+            # slow, and refused by Python beyond 4,300.
+            if value.isdigit() and len(value.lstrip(b"0")) <= 18:  # noqa: PLR2004
+                self.retry = self._event_retry = int(value)
+        elif name == b"error" and self._error_field:
+            events.append(Event("error", value, self.last_event_id))
+        else:
+            self.n_unknown += 1
+
+    def _dispatch(self, events: list[Event]) -> None:
+        self.last_event_id = self._id
+        if self._data:
+            lines = self._data
+            data = lines[0] if len(lines) == 1 else b"\n".join(lines)
+            events.append(
+                Event(
+                    self._event or "message",
+                    data,
+                    self.last_event_id,
+                    self._event_retry,
+                )
+            )
+            lines.clear()
+            self._size = 0
+        self._event = ""
+        self._event_retry = None
+        self._skipping = False
