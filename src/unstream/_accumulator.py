@@ -1,0 +1,327 @@
+"""The facade: bytes in, a verdict and a completion out.
+
+This module knows what a payload is (a chunk, an error, `[DONE]`, noise, nothing) and how
+the ending is told; not how anything folds.
+"""
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from unstream._dialects import error_in, is_error, is_noise, is_whole
+from unstream._errors import StreamFinished
+from unstream._fit import fit
+from unstream._fold import Fold
+from unstream._json import Json, Malformed, mend, parse, too_deep
+from unstream._limits import Limits
+from unstream._outcome import Ending, Outcome
+from unstream._schema import ChatCompletion, Chunk, decode_chunk
+from unstream.sse import BytesLike, Decoder, Event
+
+__all__ = ["Accumulator", "afold", "fold", "fold_chunks"]
+
+# A feed is read in pieces of this size, so that the lines of one piece, not of a whole
+# capture, are held beside it.
+_PIECE: Final = 256 * 1024
+_SPACE: Final = b" \t\r\n"
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Accumulator:
+    """Fold one stream, fed as bytes at any cut.
+
+    The result depends on the concatenation of what was fed, not on the cuts. Keyword:
+    `limits`, the bounds of what is held.
+    """
+
+    __slots__ = (
+        "_body",
+        "_cut_off",
+        "_decoder",
+        "_fold",
+        "_n_bytes",
+        "_n_events",
+        "_n_malformed",
+        "_outcome",
+        "_whole",
+    )
+
+    def __init__(self, *, limits: Limits | None = None) -> None:
+        limits = limits or _LIMITS
+        self._fold = Fold(limits)
+        self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
+        # The input so far, while it may be one JSON object instead of events.
+        self._body: list[bytes] | None = []
+        self._whole: ChatCompletion | None = None
+        self._n_bytes = 0
+        self._n_events = 0
+        self._n_malformed = 0
+        self._cut_off = False  # the input ended inside a payload
+        self._outcome: Outcome | None = None
+
+    def feed(self, data: BytesLike) -> None:
+        """Take the next bytes of the stream, bytes-like, cut anywhere.
+
+        Nothing that the stream contains raises; `finish` tells. Raises TypeError where
+        `data` is not bytes-like, StreamFinished after `finish`.
+        """
+        if self._outcome is not None:
+            raise StreamFinished("fed after finish", self._outcome)
+        view = memoryview(data)
+        if not view.c_contiguous or view.format != "B":
+            view = memoryview(view.tobytes())
+        room = max(self._fold.limits.stream_bytes - self._n_bytes, 0)
+        self._n_bytes += len(view)
+        for start in range(0, min(len(view), room), _PIECE):
+            piece = bytes(view[start : min(start + _PIECE, room)])
+            self._hold(piece)
+            self._take(self._decoder.feed(piece))
+
+    def add(self, chunk: Any) -> None:
+        """Take a chunk that was parsed already, in place of its bytes.
+
+        A mapping, or an object that makes one by `model_dump()` (pydantic, as in
+        `openai`) or `to_dict()`. Raises TypeError for anything else, StreamFinished
+        after `finish`.
+        """
+        if self._outcome is not None:
+            raise StreamFinished("added after finish", self._outcome)
+        self._n_events += 1
+        self._fold.has_halves = True  # Python strings may hold lone surrogates
+        self._object(_mapping(chunk))
+
+    def snapshot(self) -> ChatCompletion | None:
+        """Return the completion so far; None where nothing came yet.
+
+        Changes nothing, and costs no more than the size of the completion.
+        """
+        if self._outcome is not None:
+            return self._outcome.completion
+        return self._fold.completion()
+
+    def finish(self) -> Outcome:
+        """End the input and return the verdict; again, the same one."""
+        if self._outcome is None:
+            if self._n_bytes <= self._fold.limits.stream_bytes:
+                self._end()
+            self._outcome = self._judge()
+        return self._outcome
+
+    # --- Payloads ---------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        if events:
+            self._body = None
+        for event in events:
+            if event.event == "error":
+                self._report(event.data)
+            else:
+                self._payload(event.data)
+
+    def _payload(self, data: bytes) -> None:
+        try:
+            chunk = decode_chunk(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._odd(data)
+            return
+        self._n_events += 1
+        if too_deep(data):
+            self._n_malformed += 1
+        else:
+            self._fold.add(chunk)
+
+    def _odd(self, data: bytes) -> None:
+        """Take a payload that is not a chunk of known keys in known types."""
+        if data.strip(_SPACE) == b"[DONE]":
+            self._n_events += 1
+            self._fold.done = True
+            return
+        try:
+            sent = self._parse(data)
+        except Malformed:
+            lines = data.split(b"\n")
+            if len(lines) > 1 and any(map(_stands_alone, lines)):
+                # Some servers leave out the blank line between events.
+                for line in lines:
+                    self._payload(line)
+            else:
+                self._n_events += 1
+                self._n_malformed += 1
+            return
+        self._n_events += 1
+        if isinstance(sent, dict):
+            self._object(sent)
+        else:
+            self._n_malformed += 1
+
+    def _object(self, sent: dict[str, Json]) -> None:
+        error = error_in(sent)
+        if error is not None:
+            self._fold.fail(error)
+        if error is not sent and not is_noise(sent):
+            self._fold.add(fit(Chunk, sent))
+
+    def _report(self, data: bytes) -> None:
+        """Take the payload of an event, or a field, that is named `error`."""
+        if data.strip(_SPACE) == b"[DONE]":
+            self._payload(data)
+            return
+        self._n_events += 1
+        error: Json
+        try:
+            error = self._parse(data)
+        except Malformed:
+            self._n_malformed += 1
+            error = data.decode("utf-8", "replace")
+        if isinstance(error, dict):
+            if "choices" in error:
+                self._fold.add(fit(Chunk, error))
+            if error.keys() == {"error"}:
+                error = error["error"]
+        self._fold.fail("" if error is None else error)
+
+    def _parse(self, data: bytes) -> Json:
+        if b"\\u" in data:
+            self._fold.has_halves = True
+        return parse(data)
+
+    # --- The end ----------------------------------------------------------------------
+
+    def _hold(self, piece: bytes) -> None:
+        """Keep the input while it may turn out to be one JSON object."""
+        body = self._body
+        if body is None or self._n_bytes > self._fold.limits.event_bytes:
+            self._body = None
+        elif body and body[0].startswith(b"{"):
+            body.append(piece)
+        else:
+            start = (body[0] if body else b"") + piece
+            if not _BOM.startswith(start):
+                start = start.removeprefix(_BOM).lstrip(_SPACE)
+            self._body = [start] if start[:1] in (b"", b"{", _BOM[:1]) else None
+
+    def _end(self) -> None:
+        so_far = self._n_malformed
+        self._take(self._decoder.close(rest=True))
+        self._cut_off = self._n_malformed > so_far
+        if self._n_events or not self._decoder.n_unknown:
+            return
+        # No event, and yet something: a body that is no event stream.
+        body = b"".join(self._body or ())
+        try:
+            sent = self._parse(body)
+        except Malformed:
+            sent = None
+        if not isinstance(sent, dict):
+            self._n_malformed += 1
+        elif is_whole(sent):
+            if is_error(sent.get("error")):
+                self._fold.fail(sent["error"])
+            sent = mend(sent) if self._fold.has_halves else sent
+            self._whole = fit(ChatCompletion, sent)
+            self._whole.sent = sent
+        else:
+            self._object(sent)
+
+    def _judge(self) -> Outcome:
+        fold, whole = self._fold, self._whole
+        limit = fold.limit
+        if self._n_bytes > fold.limits.stream_bytes:
+            limit = "stream_bytes"
+        elif self._decoder.n_skipped:
+            limit = "event_bytes"
+        source = fold.usage_source()
+        if whole is not None and whole.usage is not None:
+            source = "usage"
+        if fold.error is not None:
+            ending = Ending.ERROR
+        elif limit:
+            ending = Ending.LIMIT
+        elif not (whole.choices if whole else fold.choices):
+            ending = Ending.EMPTY
+        elif whole or fold.done or (fold.is_finished() and not self._cut_off):
+            ending = Ending.COMPLETE
+        else:
+            ending = Ending.TRUNCATED
+        return Outcome(
+            ending=ending,
+            completion=whole or fold.completion(),
+            error=mend(fold.error) if fold.has_halves else fold.error,
+            done=fold.done,
+            usage_source=source,
+            limit=limit,
+            n_bytes=self._n_bytes,
+            n_events=self._n_events,
+            n_malformed=self._n_malformed,
+        )
+
+
+_LIMITS: Final = Limits()
+
+
+def _stands_alone(line: bytes) -> bool:
+    if line.strip(_SPACE) == b"[DONE]":
+        return True
+    try:
+        return isinstance(parse(line), dict)
+    except Malformed:
+        return False
+
+
+# --- Functions ------------------------------------------------------------------------
+
+Source: TypeAlias = BytesLike | Iterable[BytesLike]
+
+
+def fold(source: Source, *, limits: Limits | None = None) -> ChatCompletion:
+    """Fold a stream, given as bytes-like or as an iterable of bytes-likes.
+
+    Raises TruncatedStream, ProviderError, EmptyStream or LimitExceeded where the ending
+    is not complete, each with the `outcome`; TypeError where `source` is a str.
+    """
+    accumulator = Accumulator(limits=limits)
+    if isinstance(source, bytes | bytearray | memoryview):
+        accumulator.feed(source)
+    else:
+        for data in source:
+            accumulator.feed(data)
+    return accumulator.finish().unwrap()
+
+
+async def afold(
+    source: AsyncIterable[BytesLike], *, limits: Limits | None = None
+) -> ChatCompletion:
+    """Fold a stream, given as an async iterable of bytes-likes; raises as `fold`."""
+    accumulator = Accumulator(limits=limits)
+    async for data in source:
+        accumulator.feed(data)
+    return accumulator.finish().unwrap()
+
+
+def fold_chunks(chunks: Iterable[Any], *, limits: Limits | None = None) -> ChatCompletion:
+    """Fold chunks that were parsed already: mappings, or objects with a dump.
+
+    See `Accumulator.add`. Clients keep `[DONE]` to themselves, so the end of `chunks` counts as the end of the
+    stream and a missing finish_reason is not judged. Raises ProviderError, EmptyStream
+    or LimitExceeded; TypeError for a chunk that is neither.
+    """
+    accumulator = Accumulator(limits=limits)
+    for chunk in chunks:
+        accumulator.add(chunk)
+    outcome = accumulator.finish()
+    if outcome.ending is Ending.TRUNCATED and outcome.completion is not None:
+        return outcome.completion
+    return outcome.unwrap()
+
+
+def _mapping(chunk: Any) -> dict[str, Json]:
+    if not isinstance(chunk, Mapping):
+        if callable(dump := getattr(chunk, "model_dump", None)):
+            chunk = dump(mode="json", exclude_unset=True)
+        elif callable(dump := getattr(chunk, "to_dict", None)):
+            chunk = dump()
+    if not isinstance(chunk, Mapping):
+        raise TypeError(f"a chunk is a mapping or has a dump, not {type(chunk).__name__}")
+    plain: dict[str, Json] = msgspec.to_builtins(dict(chunk), str_keys=True)
+    return plain

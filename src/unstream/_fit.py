@@ -1,0 +1,132 @@
+"""Between parsed objects and Structs.
+
+This module knows how an object that does not fit its Struct is split into what fits and
+what is `extra`. It takes the types from the annotations of the Structs, the only list
+of them that there is, and the odd shapes from `_dialects`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from unstream import _schema
+from unstream._dialects import SHAPES
+from unstream._json import Json
+
+__all__ = ["fit"]
+
+Kind = TypeVar("Kind", bound=Struct)
+
+# Whether a value fits a field, and as what: returns UNSET where it does not.
+_Fit: TypeAlias = Callable[[Json], Any]
+
+
+def fit(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
+    """Put a parsed object into its Struct; what does not fit becomes `extra`.
+
+    A key without a field, a value of a type that its field cannot hold, and a null are
+    extra, at the level where they stand. Nothing raises and nothing is lost.
+    """
+    known: dict[str, Any] = {}
+    extra: dict[str, Json] = {}
+    fits = _FITS[kind]
+    for key, value in sent.items():
+        how = fits.get(key)
+        if how is None:
+            extra[key] = value
+        elif (fitted := how(value)) is UNSET:
+            extra[key] = value
+        else:
+            known[key] = fitted
+    if extra:
+        known["extra"] = extra
+    return kind(**known)  # TypeError where a field without a default is missing
+
+
+def _of(*types: type) -> _Fit:
+    def scalar(value: Json) -> Any:
+        return value if type(value) in allowed else UNSET
+
+    allowed = frozenset(types)
+    return scalar
+
+
+def _integer(value: Json) -> Any:
+    if type(value) is int:
+        return value
+    # JSON has one kind of number: 1.0 is an integer that a float passed through.
+    return int(value) if type(value) is float and value.is_integer() else UNSET
+
+
+def _integers(value: Json) -> Any:
+    fine = type(value) is list and all(type(item) is int for item in value)
+    return value if fine else UNSET
+
+
+def _nested(kind: type[Struct]) -> _Fit:
+    return lambda value: fit(kind, value) if isinstance(value, dict) else UNSET
+
+
+def _list_of(kind: type[Struct]) -> _Fit:
+    def several(value: Json) -> Any:
+        if type(value) is not list or any(type(item) is not dict for item in value):
+            return UNSET
+        try:
+            return [fit(kind, item) for item in value]
+        except TypeError:
+            return UNSET
+
+    return several
+
+
+def _fit_for(annotation: Any) -> _Fit:
+    """Choose the fit for a field by its annotation, the only list of types there is."""
+    options = [annotation]
+    if get_origin(annotation) in (Union, UnionType):
+        options = list(get_args(annotation))
+    if Any in options:
+        return lambda value: value
+    if UnsetType in options:  # then None stands for a null that was sent
+        options.remove(UnsetType)
+        options.remove(NoneType)
+        inner = _fit_for(Union[tuple(options)])  # noqa: UP007
+        return lambda value: value if value is None else inner(value)
+    [first, *others] = [option for option in options if option is not NoneType]
+    if others:
+        return _of(*(get_origin(option) or option for option in (first, *others)))
+    if get_origin(first) is list:
+        [item] = get_args(first)
+        if item is int:
+            return _integers
+        return _of(list) if item is Any else _list_of(item)
+    if get_origin(first) is dict:
+        return _of(dict)
+    if first is int:
+        return _integer
+    if first is float:
+        return _of(float, int)
+    return _nested(first) if issubclass(first, Struct) else _of(first)
+
+
+def _shaped(shape: Callable[[Json], Json], how: _Fit) -> _Fit:
+    return lambda value: how(shape(value))
+
+
+def _fits_of(kind: type[Struct]) -> dict[str, _Fit]:
+    fits = {}
+    for item in msgspec.structs.fields(kind):
+        if item.name not in ("extra", "sent"):
+            how = _fit_for(item.type)
+            shape = SHAPES.get((kind, item.name))
+            fits[item.name] = _shaped(shape, how) if shape else how
+    return fits
+
+
+_FITS: Final[Mapping[type[Struct], Mapping[str, _Fit]]] = {
+    kind: _fits_of(kind)
+    for kind in vars(_schema).values()
+    if isinstance(kind, type) and issubclass(kind, Struct)
+}

@@ -1,0 +1,322 @@
+"""The fold: chunks in, in the order of the stream; the completion out, at any time.
+
+This module knows what happens to every chunk, whatever server it came from, and keeps
+one state per choice. What is particular to a key or a server is in `_dialects`, how tool
+calls are told apart in `_calls`.
+
+Strategy: fields that nearly every chunk carries are looked at in code, which costs 10 ns
+each; the others are compared with an all-absent tuple at once, and only where one is set
+do the rows of the table run. Keys without a field come in `extra`, at their level.
+"""
+
+from io import StringIO
+from typing import Final
+
+import msgspec
+
+from unstream._calls import Calls
+from unstream._dialects import CHOICE, DELTA, TOP, is_error
+from unstream._fit import fit
+from unstream._json import Json, mend
+from unstream._limits import Limits
+from unstream._rules import Parts, State, latest, merge, settle, stranger
+from unstream._schema import (
+    ChatCompletion,
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Logprobs,
+    Message,
+    Usage,
+)
+
+__all__ = ["Fold"]
+
+# The fields of a delta from `reasoning_details` on fold by the table.
+_FIELDS: Final = Delta.__struct_fields__
+_TABLED: Final = slice(_FIELDS.index("reasoning_details"), _FIELDS.index("extra"))
+_RARE: Final = _FIELDS[_TABLED]
+_NOTHING: Final = (None,) * len(_RARE)
+
+
+class Fold:
+    """The state of one stream."""
+
+    __slots__ = (
+        "choices",
+        "created",
+        "done",
+        "error",
+        "extra",
+        "has_halves",
+        "id",
+        "limit",
+        "limits",
+        "model",
+        "moderation",
+        "service_tier",
+        "system_fingerprint",
+        "usage",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.id = ""
+        self.created = 0
+        self.model = ""
+        self.service_tier = ""
+        self.system_fingerprint = ""
+        self.moderation: Json = None
+        self.usage: State = {}  # {"usage": ...} once some came: a state for `merge`
+        self.extra: State = {}
+        self.choices: dict[int, _Choice] = {}
+        self.error: Json = None
+        self.done = False  # [DONE] was seen: choices after it do not count
+        self.limit: str | None = None  # the first of the limits that was hit
+        self.has_halves = False  # there may be lone surrogates to mend
+
+    def add(self, chunk: Chunk) -> None:
+        """Fold the next chunk."""
+        if not self.id and chunk.id:
+            self.id = chunk.id
+        if not self.created and chunk.created:
+            self.created = chunk.created
+        if not self.model and chunk.model:
+            self.model = chunk.model
+        if chunk.choices and not self.done:
+            for choice in chunk.choices:
+                self._add_choice(choice)
+        if chunk.system_fingerprint:
+            self.system_fingerprint = chunk.system_fingerprint
+        if chunk.service_tier:
+            self.service_tier = chunk.service_tier
+        if chunk.usage is not None:
+            merge(self.usage, "usage", chunk.usage)
+        if chunk.provider is not None:
+            self.extra["provider"] = chunk.provider
+        if chunk.moderation is not None and chunk.moderation != "":
+            self.moderation = chunk.moderation
+        if chunk.error is not None and is_error(chunk.error):
+            self.fail(chunk.error)
+        if chunk.extra:
+            for key, value in chunk.extra.items():
+                TOP.get(key, latest)(self.extra, key, value)
+
+    def fail(self, error: Json) -> None:
+        """Note an error that the provider reported; the first is the cause."""
+        if self.error is None:
+            self.error = error
+
+    def _add_choice(self, piece: ChunkChoice) -> None:
+        index = piece.index or 0
+        choice = self.choices.get(index)
+        if choice is None:
+            if len(self.choices) >= self.limits.choices:
+                self.limit = self.limit or "choices"
+                return
+            choice = self.choices[index] = _Choice(self.limits.tool_calls)
+        if piece.delta is not None:
+            choice.add(piece.delta)
+        if piece.finish_reason:
+            choice.finish(piece.finish_reason)
+        if piece.logprobs is not None:
+            choice.add_logprobs(piece.logprobs)
+        if piece.content_filter_results is not None:
+            key = "content_filter_results"
+            merge(choice.extra, key, piece.content_filter_results)
+        if piece.native_finish_reason is not None:
+            choice.extra["native_finish_reason"] = piece.native_finish_reason
+        if piece.extra:
+            choice.add_extra(piece.extra)
+        if choice.calls is not None and choice.calls.overflowed:
+            self.limit = self.limit or "tool_calls"
+
+    # --- The result -------------------------------------------------------------------
+
+    def is_finished(self) -> bool:
+        """Say whether there are choices and each has a finish_reason."""
+        return bool(self.choices) and all(
+            choice.finish_reason for choice in self.choices.values()
+        )
+
+    def usage_source(self) -> str | None:
+        """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""
+        return self._usage()[0]
+
+    def _usage(self) -> tuple[str | None, Json]:
+        if self.usage:
+            return "usage", self.usage["usage"]
+        inner: State = {}
+        for index in sorted(self.choices):
+            if isinstance(usage := self.choices[index].extra.get("usage"), dict):
+                merge(inner, "usage", usage)
+        if inner:
+            return "choice", inner["usage"]
+        groq = self.extra.get("x_groq")
+        if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
+            return "x_groq", groq["usage"]
+        return None, None
+
+    def completion(self) -> ChatCompletion | None:
+        """Return what has been folded so far, as a copy; None where nothing came."""
+        usage = self._usage()[1]
+        completion = fit(ChatCompletion, settle(self.extra))
+        completion.id = self.id
+        completion.created = self.created
+        completion.model = self.model
+        completion.choices = [
+            self.choices[index].settle(index) for index in sorted(self.choices)
+        ]
+        completion.service_tier = self.service_tier or None
+        completion.system_fingerprint = self.system_fingerprint or None
+        completion.moderation = settle(self.moderation)
+        if usage is not None:
+            completion.usage = fit(Usage, settle(usage))
+        if completion == ChatCompletion():
+            return None
+        return mend(completion) if self.has_halves else completion
+
+
+class _Choice:
+    """The state of one choice."""
+
+    __slots__ = (
+        "calls",
+        "content",
+        "extra",
+        "finish_reason",
+        "has_delta",
+        "known",
+        "limit",
+        "logprobs",
+        "parts",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "role",
+        "strange",
+        "whole",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit  # of tool calls
+        self.has_delta = False
+        self.role = ""
+        self.content: StringIO | None = None
+        self.parts: Parts | None = None  # once a piece of content was a list
+        self.reasoning_content: StringIO | None = None
+        self.reasoning: StringIO | None = None
+        self.refusal: StringIO | None = None
+        self.calls: Calls | None = None
+        self.known: State = {}  # the rare fields of the delta
+        self.strange: State = {}  # what has no field in the delta
+        self.whole: Json = None  # a `message` where no delta stood
+        self.finish_reason = ""
+        self.logprobs: State | None = None
+        self.extra: State = {}  # what has no field beside the delta
+
+    def add(self, delta: Delta) -> None:
+        self.has_delta = True
+        content = delta.content
+        if content is not None:
+            self._add_content(content)
+        if delta.reasoning_content:
+            if self.reasoning_content is None:
+                self.reasoning_content = StringIO()
+            self.reasoning_content.write(delta.reasoning_content)
+        if delta.reasoning:
+            if self.reasoning is None:
+                self.reasoning = StringIO()
+            self.reasoning.write(delta.reasoning)
+        if delta.tool_calls:
+            if self.calls is None:
+                self.calls = Calls(self.limit)
+            for call in delta.tool_calls:
+                self.calls.add(call)
+        if delta.role and not self.role:
+            self.role = delta.role
+        if delta.refusal:
+            if self.refusal is None:
+                self.refusal = StringIO()
+            self.refusal.write(delta.refusal)
+        rare = msgspec.structs.astuple(delta)[_TABLED]
+        if rare != _NOTHING:
+            for key, value in zip(_RARE, rare, strict=True):
+                if value:  # an empty list or object is as good as absent
+                    DELTA[key](self.known, key, value)
+        if delta.extra:
+            for key, value in delta.extra.items():
+                DELTA.get(key, stranger)(self.strange, key, value)
+
+    def _add_content(self, content: str | list[Json]) -> None:
+        if self.parts is None:
+            if isinstance(content, str):
+                if self.content is None:
+                    self.content = StringIO()
+                self.content.write(content)
+                return
+            self.parts = Parts()
+            if self.content is not None:
+                self.parts.add(self.content.getvalue())
+        for part in [content] if isinstance(content, str) else content:
+            self.parts.add(part)
+
+    def add_extra(self, extra: State) -> None:
+        for key, value in extra.items():
+            CHOICE.get(key, latest)(self.extra, key, value)
+        if isinstance(message := extra.get("message"), dict):
+            self.whole = message
+
+    def finish(self, reason: str) -> None:
+        # Gemini's and some gateways' last chunk says "stop" after "tool_calls".
+        if reason != "stop" or self.finish_reason not in ("tool_calls", "function_call"):
+            self.finish_reason = reason
+
+    def add_logprobs(self, logprobs: State) -> None:
+        if self.logprobs is None:
+            self.logprobs = {}
+        held = self.logprobs
+        for key, value in logprobs.items():
+            if value is None:
+                held.setdefault(key, None)
+            elif isinstance(value, list) and isinstance(held.get(key), list):
+                held[key].extend(value)
+            else:
+                held[key] = value
+
+    # --- The result -------------------------------------------------------------------
+
+    def settle(self, index: int) -> Choice:
+        logprobs = self.logprobs
+        if logprobs is not None:
+            if any(isinstance(value, list) for value in logprobs.values()):
+                logprobs = fit(Logprobs, settle(logprobs))
+            else:
+                logprobs = None
+        choice = fit(Choice, settle(self.extra))
+        choice.index = index
+        choice.message = self._message()
+        choice.logprobs = logprobs
+        choice.finish_reason = self.finish_reason or None
+        return choice
+
+    def _message(self) -> Message:
+        if self.whole is not None and not self.has_delta:
+            alone = _Choice(self.limit)
+            alone.add(fit(Delta, self.whole))
+            return alone._message()
+        message = fit(Message, settle({**self.strange, **self.known}))
+        message.role = self.role or "assistant"
+        message.content = _text(self.content)
+        if self.parts is not None:
+            message.content = self.parts.settle()
+        message.refusal = _text(self.refusal)
+        message.reasoning_content = _text(self.reasoning_content)
+        message.reasoning = _text(self.reasoning)
+        message.tool_calls = self.calls.settle() if self.calls else None
+        return message
+
+
+def _text(grown: StringIO | None) -> str | None:
+    return None if grown is None else grown.getvalue()

@@ -1,0 +1,75 @@
+"""How a stream ended, and what was made of it."""
+
+from enum import StrEnum
+
+import msgspec
+
+from unstream._errors import (
+    EmptyStream,
+    LimitExceeded,
+    ProviderError,
+    TruncatedStream,
+    cut,
+)
+from unstream._json import Json, dump
+from unstream._schema import ChatCompletion
+
+__all__ = ["Ending", "Outcome"]
+
+
+class Ending(StrEnum):
+    """Say how a stream ended."""
+
+    COMPLETE = "complete"
+    """`[DONE]` came, or every choice has a finish_reason."""
+    TRUNCATED = "truncated"
+    """The input stopped before that."""
+    ERROR = "error"
+    """The provider reported an error inside the stream."""
+    EMPTY = "empty"
+    """No choice was ever seen."""
+    LIMIT = "limit"
+    """One of the `Limits` was hit."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the verdict on a stream, and everything that was received of it."""
+
+    ending: Ending
+    completion: ChatCompletion | None
+    """What was folded, whole or partial; None where nothing came."""
+    error: Json = None
+    """What the provider reported, as parsed JSON; a string where it was no JSON."""
+    done: bool = False
+    """Whether `[DONE]` came."""
+    usage_source: str | None = None
+    """The key the usage came under: "usage", "choice", "x_groq", or None."""
+    limit: str | None = None
+    """The name of the first of the `Limits` that was hit."""
+    n_bytes: int = 0
+    """The bytes that were fed."""
+    n_events: int = 0
+    """The payloads that were read, `[DONE]` included."""
+    n_malformed: int = 0
+    """The payloads that were neither a JSON object nor `[DONE]`."""
+
+    def unwrap(self) -> ChatCompletion:
+        """Return the completion of a stream that ended well.
+
+        Raises TruncatedStream, ProviderError, EmptyStream or LimitExceeded for the
+        other endings; each carries this outcome, the partial completion in it.
+        """
+        if self.ending is Ending.COMPLETE and self.completion is not None:
+            return self.completion
+        received = f"after {self.n_events} events, {self.n_bytes} bytes"
+        if self.ending is Ending.ERROR:
+            error = self.error
+            if isinstance(error, dict):
+                error = error.get("message", error)
+            said = cut(error if isinstance(error, str) else dump(error))
+            raise ProviderError(f"the provider reported: {said} ({received})", self)
+        if self.ending is Ending.LIMIT:
+            raise LimitExceeded(f"over the limit {self.limit} ({received})", self)
+        if self.ending is Ending.TRUNCATED:
+            raise TruncatedStream(f"the stream stopped early ({received})", self)
+        raise EmptyStream(f"the stream held no choice ({received})", self)

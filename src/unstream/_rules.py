@@ -1,0 +1,333 @@
+"""The merge rules: how the values of one key, piece by piece, become one value.
+
+This module knows the rules and not which key follows which: that is the table in
+`_dialects`. A rule takes the state (a dict of its own level), the key and the next
+value, and changes the state. Text grows in a StringIO, which takes a piece in constant
+time and holds no object for it; `settle` turns state into the plain values of the result.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable
+from io import StringIO
+from typing import Any, Final, TypeAlias
+
+from unstream._json import Json
+from unstream._schema import FunctionDelta
+
+__all__ = [
+    "Parts",
+    "Rule",
+    "State",
+    "audio",
+    "details",
+    "drop",
+    "extend",
+    "first",
+    "function_call",
+    "keyed",
+    "last",
+    "latest",
+    "merge",
+    "settle",
+    "stranger",
+    "text",
+]
+
+State: TypeAlias = dict[str, Any]
+Rule: TypeAlias = Callable[[State, str, Json], None]
+
+
+def drop(state: State, key: str, value: Json) -> None:
+    """Forget it: padding against traffic analysis."""
+
+
+def first(state: State, key: str, value: Json) -> None:
+    """Keep the first value that is not null and not empty."""
+    if value is not None and value != "" and key not in state:
+        state[key] = value
+
+
+def last(state: State, key: str, value: Json) -> None:
+    """Keep the last value that is not null and not empty."""
+    if value is not None and value != "":
+        state[key] = value
+
+
+def latest(state: State, key: str, value: Json) -> None:
+    """Keep the last value that is not null."""
+    if value is not None:
+        state[key] = value
+
+
+def text(state: State, key: str, value: Json) -> None:
+    """Concatenate strings; a value of another type replaces what was there."""
+    if isinstance(value, str):
+        grown = state.get(key)
+        if not isinstance(grown, StringIO):
+            grown = state[key] = StringIO()
+        grown.write(value)
+    elif value is not None:
+        state[key] = value
+
+
+def extend(state: State, key: str, value: Json) -> None:
+    """Append the items of a list; what is no list is one item."""
+    if value is None:
+        return
+    items = value if isinstance(value, list) else [value]
+    held = state.get(key)
+    if isinstance(held, list):
+        held.extend(items)
+    else:
+        state[key] = list(items)
+
+
+def merge(state: State, key: str, value: Json) -> None:
+    """Merge objects at every depth: the last value wins that is not null.
+
+    A null stays where nothing else ever came; `{}` erases nothing.
+    """
+    held = state.get(key)
+    if isinstance(held, dict) and isinstance(value, dict):
+        for name, inner in value.items():
+            if inner is None:
+                held.setdefault(name, None)
+            else:
+                merge(held, name, inner)
+    elif isinstance(value, dict):
+        # A copy: what was parsed belongs to the caller where chunks are fed as objects.
+        state[key] = {}
+        merge(state, key, value)
+    elif value is not None:
+        state[key] = value
+
+
+def keyed(state: State, key: str, value: Json) -> None:
+    """Replace whole entries of a list by their `index`."""
+    if not isinstance(value, list):
+        return stranger(state, key, value)
+    held: list[Json] = state.setdefault(key, [])
+    for entry in value:
+        index = entry.get("index") if isinstance(entry, dict) else None
+        for place, other in enumerate(held):
+            if index is not None and other.get("index") == index:
+                held[place] = entry
+                break
+        else:
+            held.append(entry)
+    return None
+
+
+# Strings that name something: a later one replaces, and is never glued on.
+_NAMES: Final = frozenset(
+    "id type index role name model object format signature status channel phase".split()
+)
+
+
+def stranger(state: State, key: str, value: Json) -> None:
+    """Fold a key of a delta that nobody listed: text grows, lists grow, the rest is last."""
+    if isinstance(value, str):
+        (last if key in _NAMES else text)(state, key, value)
+    elif isinstance(value, list):
+        extend(state, key, value)
+    else:
+        latest(state, key, value)
+
+
+# --- Rules with a memory --------------------------------------------------------------
+
+
+class Parts:
+    """Content as a list of parts, as Mistral and Databricks stream it.
+
+    Neighbours of one type are joined where they are made of text: `text` itself, and
+    lists of parts within (`thinking`, `summary`). Other parts, images say, stay apart.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self) -> None:
+        self.parts: list[Json] = []
+
+    def add(self, part: Json) -> None:
+        """Take the next part, or a plain string, or whatever else stood in the list."""
+        if isinstance(part, str):
+            if not part:
+                return
+            part = {"type": "text", "text": part}
+        if not isinstance(part, dict):
+            self.parts.append(part)
+            return
+        newest = self.parts[-1] if self.parts else None
+        if (
+            not isinstance(newest, dict)
+            or newest.get("type") != part.get("type")
+            or not (_is_textual(newest) or _is_textual(part))
+        ):
+            newest = {}
+            self.parts.append(newest)
+        for key, value in part.items():
+            if value is None:
+                newest.setdefault(key, None)
+            elif key == "text":
+                text(newest, key, value)
+            elif key in _NESTED and isinstance(value, list):
+                if not isinstance(newest.get(key), Parts):
+                    newest[key] = Parts()
+                for inner in value:
+                    newest[key].add(inner)
+            else:
+                last(newest, key, value)
+
+    def settle(self) -> list[Json]:
+        """Return the parts so far."""
+        return [settle(part) for part in self.parts]
+
+
+_NESTED: Final = ("thinking", "summary")
+
+
+def _is_textual(part: State) -> bool:
+    return any(key in part for key in ("text", *_NESTED))
+
+
+class Details:
+    """`reasoning_details`: entries keyed by type, index and id.
+
+    OpenRouter streams a summary and an encrypted entry under one index, so the type is
+    part of the key. A piece without id continues the newest entry of its type and index.
+    """
+
+    __slots__ = ("_by_key", "_newest", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[Json] = []
+        self._by_key: dict[str, State] = {}
+        self._newest: dict[str, State] = {}
+
+    def add(self, pieces: Iterable[Json]) -> None:
+        """Take the next pieces."""
+        for piece in pieces:
+            if isinstance(piece, dict):
+                self._add(piece)
+            else:
+                self.entries.append(piece)
+
+    def _add(self, piece: State) -> None:
+        # repr: what should be a string or a number may be anything.
+        group = repr((piece.get("type"), piece.get("index")))
+        key = group + repr(piece.get("id"))
+        named = piece.get("id") not in (None, "")
+        entry = (self._by_key if named else self._newest).get(key if named else group)
+        if entry is None:
+            entry = {}
+            self.entries.append(entry)
+        if named:
+            self._by_key[key] = entry
+        self._newest[group] = entry
+        for name, value in piece.items():
+            if value is None:
+                entry.setdefault(name, None)
+            elif name in ("text", "summary", "data"):
+                text(entry, name, value)
+            else:
+                last(entry, name, value)
+
+    def settle(self) -> list[Json]:
+        """Return the entries so far."""
+        return [settle(entry) for entry in self.entries]
+
+
+def details(state: State, key: str, value: Json) -> None:
+    """Fold pieces of `reasoning_details`; an empty list is nothing."""
+    if not isinstance(value, list):
+        stranger(state, key, value)
+    elif value:
+        held = state.get(key)
+        if not isinstance(held, Details):
+            held = state[key] = Details()
+        held.add(value)
+
+
+class Sound:
+    """`audio`: id first, data and transcript grow, expires_at and the rest last."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state: State = {}
+
+    def add(self, piece: State) -> None:
+        """Take the next piece."""
+        for key, value in piece.items():
+            rule = _SOUND.get(key, latest)
+            rule(self.state, key, value)
+
+    def settle(self) -> State:
+        """Return the audio so far."""
+        audio = settle(self.state)
+        if isinstance(data := audio.get("data"), str):
+            audio["data"] = join_base64(data)
+        return audio
+
+
+_SOUND: Final = {"id": first, "data": text, "transcript": text}
+
+
+def audio(state: State, key: str, value: Json) -> None:
+    """Fold a piece of spoken output."""
+    if not isinstance(value, dict):
+        return stranger(state, key, value)
+    held = state.get(key)
+    if not isinstance(held, Sound):
+        held = state[key] = Sound()
+    return held.add(value)
+
+
+def function_call(state: State, key: str, value: Any) -> None:
+    """Fold the deprecated function call: name first, arguments concatenated."""
+    if not isinstance(value, FunctionDelta):
+        return stranger(state, key, value)
+    held = state.get(key)
+    if not isinstance(held, dict):
+        held = state[key] = {"name": "", "arguments": StringIO()}
+    held["name"] = held["name"] or value.name or ""
+    held["arguments"].write(value.arguments or "")
+    for name, inner in (value.extra or {}).items():
+        latest(held, name, inner)
+    return None
+
+
+_SEGMENT: Final = re.compile(r"[^=]+=*")
+
+
+def join_base64(data: str) -> str:
+    """Join base64 that was padded piece by piece into base64 of the joined bytes.
+
+    Text without padding inside is returned as it is, and so is what is no base64.
+    """
+    if "=" not in data.rstrip("="):
+        return data
+    try:
+        pieces = [
+            base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True)
+            for piece in _SEGMENT.findall(data)
+        ]
+    except binascii.Error:
+        return data
+    return base64.b64encode(b"".join(pieces)).decode()
+
+
+def settle(value: Any) -> Json:
+    """Return the plain value of a state: a copy, so that the fold may go on."""
+    if isinstance(value, StringIO):
+        return value.getvalue()
+    if isinstance(value, dict):
+        return {key: settle(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [settle(inner) for inner in value]
+    if isinstance(value, Parts | Details | Sound):
+        return value.settle()
+    return value

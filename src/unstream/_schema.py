@@ -1,0 +1,314 @@
+"""The shapes: the chunk as it arrives, the completion as it leaves.
+
+This module knows which keys exist and of what type they are. How an object that does
+not fit its Struct is split is written in `_fit`, how values fold in `_dialects`.
+
+The source of the shapes is OpenAI's API description (`CreateChatCompletionStreamResponse`
+and `CreateChatCompletionResponse`, August 2026) with the keys that other servers send
+often. Enumerations are open: a `finish_reason` or `service_tier` is any string.
+"""
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+from unstream._json import Json
+
+# --- The chunk ------------------------------------------------------------------------
+#
+# Chunk Structs refuse a key that they do not know, so that what decodes has nothing else
+# in it; `_fit` takes the rest. None stands for a key that was null or absent: the fold
+# treats both alike. gc=False: these are trees that live for one fold step, and the
+# collector's bookkeeping would cost a quarter of the decode.
+
+
+class Extra(dict[str, Json]):
+    """The keys of one object that its Struct does not know.
+
+    A class of its own, for which msgspec has no decoder: a key on the wire that happens
+    to be called `extra` therefore fails to decode and is treated as any stranger.
+    """
+
+
+class _Part(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
+    extra: Extra | None = None
+
+
+class FunctionDelta(_Part, gc=False, forbid_unknown_fields=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CustomDelta(_Part, gc=False, forbid_unknown_fields=True):
+    name: str | None = None
+    input: str | None = None
+
+
+class ToolCallDelta(_Part, gc=False, forbid_unknown_fields=True):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta | None = None
+    custom: CustomDelta | None = None
+    extra_content: dict[str, Json] | None = None
+
+
+class Delta(_Part, gc=False, forbid_unknown_fields=True):
+    # The order of OpenAI's servers first: msgspec looks for the next field first.
+    role: str | None = None
+    content: str | list[Json] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    refusal: str | None = None
+    # From here on the table DELTA of `_dialects` says how each folds.
+    reasoning_details: list[Json] | None = None
+    function_call: FunctionDelta | None = None
+    audio: dict[str, Json] | None = None
+    annotations: list[Json] | None = None
+    images: list[Json] | None = None
+    executed_tools: list[Json] | None = None
+    obfuscation: str | None = None
+
+
+class ChunkChoice(_Part, gc=False, forbid_unknown_fields=True):
+    index: int | None = None
+    delta: Delta | None = None
+    logprobs: dict[str, Json] | None = None
+    finish_reason: str | None = None
+    content_filter_results: dict[str, Json] | None = None
+    native_finish_reason: str | None = None
+
+
+class Chunk(_Part, gc=False, forbid_unknown_fields=True):
+    id: str | None = None
+    object: str | None = None
+    created: int | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: dict[str, Json] | None = None
+    obfuscation: str | None = None
+    moderation: Json = None
+    error: Json = None
+    provider: str | None = None
+
+
+decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
+
+
+# --- The completion -------------------------------------------------------------------
+#
+# A field that is None is left out of the JSON, but for those in `_always`. `extra` holds
+# what has no field, what came with a type that the field cannot hold, and inside `usage`
+# the nulls that were sent. In `logprobs`, of which there are thousands, UNSET tells a
+# key that was never sent from a null.
+
+
+class _Whole(Struct, kw_only=True):
+    _always: ClassVar[tuple[str, ...]] = ()
+
+    extra: dict[str, Json] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain dicts and lists, shaped as the JSON of the completion."""
+        return _plain(self)
+
+
+class TopLogprob(_Whole):
+    """One of the likeliest tokens at a position."""
+
+    _always = ("bytes",)
+
+    token: str
+    logprob: float
+    bytes: list[int] | None | UnsetType = UNSET
+
+
+class TokenLogprob(_Whole):
+    """One token and its log probability, a 64-bit float."""
+
+    _always = ("bytes", "top_logprobs")
+
+    token: str
+    logprob: float
+    bytes: list[int] | None | UnsetType = UNSET
+    top_logprobs: list[TopLogprob] | None | UnsetType = UNSET
+
+
+class Logprobs(_Whole):
+    """The log probabilities of a choice, a list for each kind of text."""
+
+    _always = ("content", "refusal", "reasoning_content")
+
+    content: list[TokenLogprob] | None | UnsetType = UNSET
+    refusal: list[TokenLogprob] | None | UnsetType = UNSET
+    reasoning_content: list[TokenLogprob] | None | UnsetType = UNSET
+
+
+class Function(_Whole):
+    """What a function call calls; `arguments` is the JSON text as the model wrote it."""
+
+    _always = ("name", "arguments")
+
+    name: str = ""
+    arguments: str = ""
+
+
+class Custom(_Whole):
+    """What a custom tool call calls, with free text as `input`."""
+
+    _always = ("name", "input")
+
+    name: str = ""
+    input: str = ""
+
+
+class ToolCall(_Whole):
+    """One tool call; `function` or `custom` is set, as `type` says."""
+
+    _always = ("id", "type")
+
+    id: str = ""
+    type: str = "function"
+    function: Function | None = None
+    custom: Custom | None = None
+    extra_content: dict[str, Json] | None = None
+
+
+class Audio(_Whole):
+    """Spoken output; `data` is base64."""
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+    expires_at: int | None = None
+
+
+class UrlCitation(_Whole):
+    """Where a piece of the content comes from; indices count its characters."""
+
+    start_index: int | None = None
+    end_index: int | None = None
+    url: str | None = None
+    title: str | None = None
+
+
+class Annotation(_Whole):
+    """A remark on the content, today always a `url_citation`."""
+
+    type: str | None = None
+    url_citation: UrlCitation | None = None
+
+
+class Message(_Whole):
+    """What the model said.
+
+    `content` is a list of parts where the server streamed parts. What only some servers
+    send (`reasoning_content`, `reasoning`, `reasoning_details`, `images`,
+    `executed_tools`) keeps the name it was sent under.
+    """
+
+    _always = ("role", "content", "refusal")
+
+    role: str = "assistant"
+    content: str | list[Json] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[Json] | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+    audio: Audio | None = None
+    annotations: list[Annotation] | None = None
+    images: list[Json] | None = None
+    executed_tools: list[Json] | None = None
+
+
+class Choice(_Whole):
+    """One of the answers; `finish_reason` is None where none was sent."""
+
+    _always = ("index", "message", "logprobs", "finish_reason")
+
+    index: int = 0
+    message: Message = field(default_factory=Message)
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+    content_filter_results: dict[str, Json] | None = None
+    native_finish_reason: str | None = None
+
+
+class PromptTokensDetails(_Whole):
+    """The tokens of the prompt, by kind."""
+
+    audio_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    text_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class CompletionTokensDetails(_Whole):
+    """The tokens of the answer, by kind."""
+
+    accepted_prediction_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    text_tokens: int | None = None
+
+
+class Usage(_Whole):
+    """The tokens that were counted, and billed, by the server."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+
+class ChatCompletion(_Whole):
+    """A whole chat completion, as the same request without `stream` returns it."""
+
+    _always = ("id", "object", "created", "model", "choices")
+
+    id: str = ""
+    object: str = "chat.completion"
+    created: int = 0
+    model: str = ""
+    choices: list[Choice] = field(default_factory=list)
+    usage: Usage | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    moderation: Json = None
+    # A body that was a whole completion already is passed on as it was.
+    sent: dict[str, Json] | None = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain dicts and lists, shaped as the JSON of the completion."""
+        return msgspec.to_builtins(self.sent) if self.sent else _plain(self)
+
+    def to_json(self) -> bytes:
+        """Return the completion as compact JSON."""
+        return msgspec.json.encode(self.sent or _plain(self))
+
+
+def _plain(value: Any) -> Any:
+    """Turn Structs into dicts, each with its `extra` among its keys."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, Struct):
+        return msgspec.to_builtins(value) if isinstance(value, dict) else value
+    plain: dict[str, Json] = {}
+    for name in value.__struct_fields__:
+        held = getattr(value, name)
+        if held is not UNSET and (held is not None or name in value._always):
+            plain[name] = _plain(held)
+    plain.pop("extra")
+    for key, held in value.extra.items():
+        plain.setdefault(key, held)
+    return plain
