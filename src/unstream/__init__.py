@@ -1,16 +1,17 @@
 """Fold a streamed chat completion back into the complete one."""
 
 from unstream._accumulator import Accumulator, afold, fold, fold_chunks
-from unstream._errors import (
+from unstream._limits import Limits
+from unstream._outcome import (
     EmptyStream,
+    Ending,
     LimitExceeded,
+    Outcome,
     ProviderError,
     StreamError,
     StreamFinished,
     TruncatedStream,
 )
-from unstream._limits import Limits
-from unstream._outcome import Ending, Outcome
 from unstream._schema import ChatCompletion
 
 __all__ = [

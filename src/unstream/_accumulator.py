@@ -1,7 +1,7 @@
 """The facade: bytes in, a verdict and a completion out.
 
-This module knows what a payload is (a chunk, an error, `[DONE]`, noise, nothing) and how
-the ending is told; not how anything folds.
+This module knows what a payload is (a chunk, an error, `[DONE]`, noise, nothing) and
+how the ending is told; not how anything folds.
 """
 
 from collections.abc import AsyncIterable, Iterable, Mapping
@@ -10,12 +10,11 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from unstream._dialects import error_in, is_error, is_noise, is_whole
-from unstream._errors import StreamFinished
 from unstream._fit import fit
 from unstream._fold import Fold
 from unstream._json import Json, Malformed, mend, parse, too_deep
 from unstream._limits import Limits
-from unstream._outcome import Ending, Outcome
+from unstream._outcome import Ending, Outcome, StreamFinished
 from unstream._schema import ChatCompletion, Chunk, decode_chunk
 from unstream.sse import BytesLike, Decoder, Event
 
@@ -299,12 +298,14 @@ async def afold(
     return accumulator.finish().unwrap()
 
 
-def fold_chunks(chunks: Iterable[Any], *, limits: Limits | None = None) -> ChatCompletion:
+def fold_chunks(
+    chunks: Iterable[Any], *, limits: Limits | None = None
+) -> ChatCompletion:
     """Fold chunks that were parsed already: mappings, or objects with a dump.
 
-    See `Accumulator.add`. Clients keep `[DONE]` to themselves, so the end of `chunks` counts as the end of the
-    stream and a missing finish_reason is not judged. Raises ProviderError, EmptyStream
-    or LimitExceeded; TypeError for a chunk that is neither.
+    See `Accumulator.add`. Clients keep `[DONE]` to themselves, so the end of `chunks`
+    counts as the end of the stream and a missing finish_reason is not judged. Raises
+    ProviderError, EmptyStream or LimitExceeded; TypeError for a chunk that is neither.
     """
     accumulator = Accumulator(limits=limits)
     for chunk in chunks:
@@ -322,6 +323,8 @@ def _mapping(chunk: Any) -> dict[str, Json]:
         elif callable(dump := getattr(chunk, "to_dict", None)):
             chunk = dump()
     if not isinstance(chunk, Mapping):
-        raise TypeError(f"a chunk is a mapping or has a dump, not {type(chunk).__name__}")
+        raise TypeError(
+            f"a chunk is a mapping or has a dump, not {type(chunk).__name__}"
+        )
     plain: dict[str, Json] = msgspec.to_builtins(dict(chunk), str_keys=True)
     return plain

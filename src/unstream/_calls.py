@@ -20,7 +20,17 @@ __all__ = ["Calls"]
 
 
 class _Call:
-    __slots__ = ("begun", "body", "extra", "id", "name", "name_size", "rest", "text", "type")
+    __slots__ = (
+        "begun",
+        "body",
+        "extra",
+        "id",
+        "name",
+        "name_size",
+        "rest",
+        "text",
+        "type",
+    )
 
     def __init__(self) -> None:
         self.id = ""

@@ -1,9 +1,10 @@
 """What servers send: how each key folds, and the odd shapes that are put right.
 
-This module is where a new habit goes. A key that wants a rule of its own: one row in the
-table of its level. A known thing in an odd shape: one function, and one row in `SHAPES`.
-A key that nobody listed needs nothing: the default rule of its level keeps it. The rows
-name a provider as the source of a habit; nothing here asks who is upstream.
+This module is where a new habit goes. A key that wants a rule of its own: one row in
+the table of its level. A known thing in an odd shape: one function, and one row in
+`SHAPES`. A key that nobody listed needs nothing: the default rule of its level keeps
+it. The rows name a provider as the source of a habit; nothing here asks who is
+upstream.
 """
 
 from collections.abc import Callable, Mapping

@@ -35,9 +35,7 @@ def fit(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     fits = _FITS[kind]
     for key, value in sent.items():
         how = fits.get(key)
-        if how is None:
-            extra[key] = value
-        elif (fitted := how(value)) is UNSET:
+        if how is None or (fitted := how(value)) is UNSET:
             extra[key] = value
         else:
             known[key] = fitted
@@ -82,7 +80,7 @@ def _list_of(kind: type[Struct]) -> _Fit:
     return several
 
 
-def _fit_for(annotation: Any) -> _Fit:
+def _fit_for(annotation: Any) -> _Fit:  # noqa: PLR0911 - one return a type
     """Choose the fit for a field by its annotation, the only list of types there is."""
     options = [annotation]
     if get_origin(annotation) in (Union, UnionType):

@@ -1,12 +1,12 @@
 """The fold: chunks in, in the order of the stream; the completion out, at any time.
 
 This module knows what happens to every chunk, whatever server it came from, and keeps
-one state per choice. What is particular to a key or a server is in `_dialects`, how tool
-calls are told apart in `_calls`.
+one state per choice. What is particular to a key or a server is in `_dialects`, how
+tool calls are told apart in `_calls`.
 
-Strategy: fields that nearly every chunk carries are looked at in code, which costs 10 ns
-each; the others are compared with an all-absent tuple at once, and only where one is set
-do the rows of the table run. Keys without a field come in `extra`, at their level.
+Strategy: fields that nearly every chunk carries are looked at in code, which costs 10
+ns each; the others are compared with an all-absent tuple at once, and only where one is
+set do the rows of the table run. Keys without a field come in `extra`, at their level.
 """
 
 from io import StringIO
@@ -76,7 +76,7 @@ class Fold:
         self.limit: str | None = None  # the first of the limits that was hit
         self.has_halves = False  # there may be lone surrogates to mend
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:  # noqa: C901, PLR0912 - a line a field
         """Fold the next chunk."""
         if not self.id and chunk.id:
             self.id = chunk.id
@@ -213,10 +213,10 @@ class _Choice:
         self.strange: State = {}  # what has no field in the delta
         self.whole: Json = None  # a `message` where no delta stood
         self.finish_reason = ""
-        self.logprobs: State | None = None
+        self.logprobs: State = {}
         self.extra: State = {}  # what has no field beside the delta
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> None:  # noqa: C901, PLR0912 - as above
         self.has_delta = True
         content = delta.content
         if content is not None:
@@ -270,12 +270,13 @@ class _Choice:
 
     def finish(self, reason: str) -> None:
         # Gemini's and some gateways' last chunk says "stop" after "tool_calls".
-        if reason != "stop" or self.finish_reason not in ("tool_calls", "function_call"):
+        if reason != "stop" or self.finish_reason not in (
+            "tool_calls",
+            "function_call",
+        ):
             self.finish_reason = reason
 
     def add_logprobs(self, logprobs: State) -> None:
-        if self.logprobs is None:
-            self.logprobs = {}
         held = self.logprobs
         for key, value in logprobs.items():
             if value is None:
@@ -288,18 +289,18 @@ class _Choice:
     # --- The result -------------------------------------------------------------------
 
     def settle(self, index: int) -> Choice:
-        logprobs = self.logprobs
-        if logprobs is not None:
-            if any(isinstance(value, list) for value in logprobs.values()):
-                logprobs = fit(Logprobs, settle(logprobs))
-            else:
-                logprobs = None
         choice = fit(Choice, settle(self.extra))
         choice.index = index
         choice.message = self._message()
-        choice.logprobs = logprobs
+        choice.logprobs = self._logprobs()
         choice.finish_reason = self.finish_reason or None
         return choice
+
+    def _logprobs(self) -> Logprobs | None:
+        held = self.logprobs
+        if any(isinstance(value, list) for value in held.values()):
+            return fit(Logprobs, settle(held))
+        return None
 
     def _message(self) -> Message:
         if self.whole is not None and not self.has_delta:

@@ -1,20 +1,23 @@
-"""How a stream ended, and what was made of it."""
+"""How a stream ended, what was made of it, and the errors that say so."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
-from unstream._errors import (
-    EmptyStream,
-    LimitExceeded,
-    ProviderError,
-    TruncatedStream,
-    cut,
-)
 from unstream._json import Json, dump
 from unstream._schema import ChatCompletion
 
-__all__ = ["Ending", "Outcome"]
+__all__ = [
+    "EmptyStream",
+    "Ending",
+    "LimitExceeded",
+    "Outcome",
+    "ProviderError",
+    "StreamError",
+    "StreamFinished",
+    "TruncatedStream",
+]
 
 
 class Ending(StrEnum):
@@ -66,10 +69,58 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             error = self.error
             if isinstance(error, dict):
                 error = error.get("message", error)
-            said = cut(error if isinstance(error, str) else dump(error))
+            said = _cut(error if isinstance(error, str) else dump(error))
             raise ProviderError(f"the provider reported: {said} ({received})", self)
         if self.ending is Ending.LIMIT:
             raise LimitExceeded(f"over the limit {self.limit} ({received})", self)
         if self.ending is Ending.TRUNCATED:
             raise TruncatedStream(f"the stream stopped early ({received})", self)
         raise EmptyStream(f"the stream held no choice ({received})", self)
+
+
+# --- Errors ---------------------------------------------------------------------------
+
+
+class StreamError(Exception):
+    """Base of the errors raised for what a stream contained.
+
+    `outcome` is all that is known of the stream, the partial completion included.
+    """
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple["type[StreamError]", tuple[str, Outcome]]:
+        return type(self), (str(self), self.outcome)
+
+
+class TruncatedStream(StreamError):
+    """The network's fault: the stream stopped before its end."""
+
+
+class EmptyStream(StreamError):
+    """The server's fault: the stream held no choice at all."""
+
+
+class ProviderError(StreamError):
+    """The provider's fault, by its own word; `outcome.error` is what it said."""
+
+
+class LimitExceeded(StreamError):
+    """The stream went over one of the `Limits`; `outcome.limit` names it."""
+
+
+class StreamFinished(StreamError):
+    """The caller's fault: bytes were fed after `finish`."""
+
+
+_SHOWN: Final = 80  # payloads are other people's prompts: enough to recognise, no more
+
+
+def _cut(text: str) -> str:
+    """Cut a payload for a message to 80 bytes of UTF-8."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= _SHOWN:
+        return text
+    return data[:_SHOWN].decode("utf-8", "ignore") + "..."

@@ -3,12 +3,13 @@
 This module knows which keys exist and of what type they are. How an object that does
 not fit its Struct is split is written in `_fit`, how values fold in `_dialects`.
 
-The source of the shapes is OpenAI's API description (`CreateChatCompletionStreamResponse`
-and `CreateChatCompletionResponse`, August 2026) with the keys that other servers send
-often. Enumerations are open: a `finish_reason` or `service_tier` is any string.
+The source of the shapes is OpenAI's API description
+(`CreateChatCompletionStreamResponse` and `CreateChatCompletionResponse`, August 2026)
+with the keys that other servers send often. Enumerations are open: a `finish_reason` or
+`service_tier` is any string.
 """
 
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -17,9 +18,9 @@ from unstream._json import Json
 
 # --- The chunk ------------------------------------------------------------------------
 #
-# Chunk Structs refuse a key that they do not know, so that what decodes has nothing else
-# in it; `_fit` takes the rest. None stands for a key that was null or absent: the fold
-# treats both alike. gc=False: these are trees that live for one fold step, and the
+# Chunk Structs refuse a key that they do not know, so that what decodes has nothing
+# else in it; `_fit` takes the rest. None stands for a key that was null or absent: the
+# fold treats both alike. gc=False: these are trees that live for one fold step, and the
 # collector's bookkeeping would cost a quarter of the decode.
 
 
@@ -101,10 +102,10 @@ decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
 
 # --- The completion -------------------------------------------------------------------
 #
-# A field that is None is left out of the JSON, but for those in `_always`. `extra` holds
-# what has no field, what came with a type that the field cannot hold, and inside `usage`
-# the nulls that were sent. In `logprobs`, of which there are thousands, UNSET tells a
-# key that was never sent from a null.
+# A field that is None is left out of the JSON, but for those in `_always`. `extra`
+# holds what has no field, what came with a type that the field cannot hold, and inside
+# `usage` the nulls that were sent. In `logprobs`, of which there are thousands, UNSET
+# tells a key that was never sent from a null.
 
 
 class _Whole(Struct, kw_only=True):
@@ -114,7 +115,7 @@ class _Whole(Struct, kw_only=True):
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return _plain(self)
+        return _plain_struct(self)
 
 
 class TopLogprob(_Whole):
@@ -124,7 +125,7 @@ class TopLogprob(_Whole):
 
     token: str
     logprob: float
-    bytes: list[int] | None | UnsetType = UNSET
+    bytes: list[int] | UnsetType | None = UNSET
 
 
 class TokenLogprob(_Whole):
@@ -134,8 +135,8 @@ class TokenLogprob(_Whole):
 
     token: str
     logprob: float
-    bytes: list[int] | None | UnsetType = UNSET
-    top_logprobs: list[TopLogprob] | None | UnsetType = UNSET
+    bytes: list[int] | UnsetType | None = UNSET
+    top_logprobs: list[TopLogprob] | UnsetType | None = UNSET
 
 
 class Logprobs(_Whole):
@@ -143,13 +144,13 @@ class Logprobs(_Whole):
 
     _always = ("content", "refusal", "reasoning_content")
 
-    content: list[TokenLogprob] | None | UnsetType = UNSET
-    refusal: list[TokenLogprob] | None | UnsetType = UNSET
-    reasoning_content: list[TokenLogprob] | None | UnsetType = UNSET
+    content: list[TokenLogprob] | UnsetType | None = UNSET
+    refusal: list[TokenLogprob] | UnsetType | None = UNSET
+    reasoning_content: list[TokenLogprob] | UnsetType | None = UNSET
 
 
 class Function(_Whole):
-    """What a function call calls; `arguments` is the JSON text as the model wrote it."""
+    """What is called; `arguments` is the JSON text as the model wrote it."""
 
     _always = ("name", "arguments")
 
@@ -226,6 +227,14 @@ class Message(_Whole):
     images: list[Json] | None = None
     executed_tools: list[Json] | None = None
 
+    def text(self) -> str:
+        """Return the content as plain text: of parts, those that are text."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        parts = [part for part in self.content if isinstance(part, dict)]
+        texts = [part.get("text") for part in parts if part.get("type") == "text"]
+        return "".join(text for text in texts if isinstance(text, str))
+
 
 class Choice(_Whole):
     """One of the answers; `finish_reason` is None where none was sent."""
@@ -290,25 +299,31 @@ class ChatCompletion(_Whole):
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return msgspec.to_builtins(self.sent) if self.sent else _plain(self)
+        if self.sent is None:
+            return _plain_struct(self)
+        copy: dict[str, Json] = msgspec.to_builtins(self.sent)
+        return copy
 
     def to_json(self) -> bytes:
         """Return the completion as compact JSON."""
-        return msgspec.json.encode(self.sent or _plain(self))
+        return msgspec.json.encode(self.sent or _plain_struct(self))
 
 
-def _plain(value: Any) -> Any:
-    """Turn Structs into dicts, each with its `extra` among its keys."""
+def _plain(value: Json) -> Json:
+    if isinstance(value, _Whole):
+        return _plain_struct(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if not isinstance(value, Struct):
-        return msgspec.to_builtins(value) if isinstance(value, dict) else value
+    return msgspec.to_builtins(value) if isinstance(value, dict) else value
+
+
+def _plain_struct(whole: _Whole) -> dict[str, Json]:
+    """Turn a Struct into a dict, with its `extra` among the keys."""
     plain: dict[str, Json] = {}
-    for name in value.__struct_fields__:
-        held = getattr(value, name)
-        if held is not UNSET and (held is not None or name in value._always):
-            plain[name] = _plain(held)
-    plain.pop("extra")
-    for key, held in value.extra.items():
-        plain.setdefault(key, held)
+    for name in whole.__struct_fields__:
+        value = getattr(whole, name)
+        if value is not UNSET and (value is not None or name in whole._always):  # noqa: SLF001
+            plain[name] = _plain(value)
+    for key, value in plain.pop("extra").items():
+        plain.setdefault(key, value)
     return plain

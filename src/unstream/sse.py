@@ -92,7 +92,7 @@ class Decoder:
         self.n_skipped = 0
         self.n_unknown = 0
 
-    def feed(self, data: BytesLike) -> list[Event]:
+    def feed(self, data: BytesLike) -> list[Event]:  # noqa: C901 - see *Strategy*
         """Take the next bytes and return the events that they complete.
 
         Raises TypeError where `data` is not bytes-like; nothing that the bytes contain
