@@ -281,7 +281,7 @@ def fold(source: Source, *, limits: Limits | None = None) -> ChatCompletion:
     """
     accumulator = Accumulator(limits=limits)
     if isinstance(source, bytes | bytearray | memoryview):
-        accumulator.feed(source)
+        accumulator.feed(memoryview(source))
     else:
         for data in source:
             accumulator.feed(data)

@@ -87,10 +87,10 @@ class Decoder:
         self._event_retry: int | None = None
         self._id = ""  # the standard's buffer: committed by the blank line
         self._skipping = False
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         self.retry: int | None = None
-        self.n_skipped = 0
-        self.n_unknown = 0
+        self.n_skipped: int = 0
+        self.n_unknown: int = 0
 
     def feed(self, data: BytesLike) -> list[Event]:  # noqa: C901 - see *Strategy*
         """Take the next bytes and return the events that they complete.
