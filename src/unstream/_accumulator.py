@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from unstream._dialects import error_in, is_error, is_noise, is_whole
+from unstream._express import Lane
 from unstream._fit import fit
 from unstream._fold import Fold
 from unstream._json import Json, Malformed, mend, parse, too_deep
@@ -20,9 +21,15 @@ from unstream.sse import BytesLike, Decoder, Event
 
 __all__ = ["Accumulator", "afold", "fold", "fold_chunks"]
 
-# A feed is read in pieces of this size, so that the lines of one piece, not of a whole
-# capture, are held beside it.
-_PIECE: Final = 256 * 1024
+# A feed is read in blocks, so that the lines of one block, not of a whole capture, are
+# held beside it: 64 KiB is what most transports hand out at once. A block of events of
+# several kinds is halved down to _SPLIT, about 60 events.
+_BLOCK: Final = 64 * 1024
+_SPLIT: Final = 16 * 1024
+# Feeds below _SMALL bytes are held, _HELD of them at most: at 300 bytes an event again
+# about a block, and never more than 256 KiB.
+_SMALL: Final = 4096
+_HELD: Final = 64
 _SPACE: Final = b" \t\r\n"
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -31,7 +38,8 @@ class Accumulator:
     """Fold one stream, fed as bytes at any cut.
 
     The result depends on the concatenation of what was fed, not on the cuts. Keyword:
-    `limits`, the bounds of what is held.
+    `limits`, the bounds of what is held; `express=False` leaves out the express lane,
+    which changes the speed and nothing else.
     """
 
     __slots__ = (
@@ -39,16 +47,22 @@ class Accumulator:
         "_cut_off",
         "_decoder",
         "_fold",
+        "_held",
+        "_lane",
         "_n_bytes",
         "_n_events",
         "_n_malformed",
+        "_n_rest",
         "_outcome",
         "_whole",
     )
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+    def __init__(self, *, limits: Limits | None = None, express: bool = True) -> None:
         limits = limits or _LIMITS
         self._fold = Fold(limits)
+        self._lane = Lane(self._fold) if express else None
+        self._held: list[bytes] = []
+        self._n_rest = 0  # how much of what is held is the rest of a block
         self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
         # The input so far, while it may be one JSON object instead of events.
         self._body: list[bytes] | None = []
@@ -67,15 +81,14 @@ class Accumulator:
         """
         if self._outcome is not None:
             raise StreamFinished("fed after finish", self._outcome)
-        view = memoryview(data)
-        if not view.c_contiguous or view.format != "B":
-            view = memoryview(view.tobytes())
-        room = max(self._fold.limits.stream_bytes - self._n_bytes, 0)
-        self._n_bytes += len(view)
-        for start in range(0, min(len(view), room), _PIECE):
-            piece = bytes(view[start : min(start + _PIECE, room)])
-            self._hold(piece)
-            self._take(self._decoder.feed(piece))
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()  # what is mutable may change before long
+        # Small feeds are held and read together: what is done once for a block then
+        # costs an event next to nothing.
+        held = self._held
+        held.append(data)
+        if len(held) >= _HELD or len(data) >= _SMALL:
+            self._read()
 
     def add(self, chunk: Any) -> None:
         """Take a chunk that was parsed already, in place of its bytes.
@@ -86,6 +99,7 @@ class Accumulator:
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish", self._outcome)
+        self._read()
         self._n_events += 1
         self._fold.has_halves = True  # Python strings may hold lone surrogates
         self._object(_mapping(chunk))
@@ -97,15 +111,111 @@ class Accumulator:
         """
         if self._outcome is not None:
             return self._outcome.completion
+        self._read()
         return self._fold.completion()
 
     def finish(self) -> Outcome:
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
+            self._read()
+            if self._held:
+                self._take(self._decoder.feed(self._held.pop()))
             if self._n_bytes <= self._fold.limits.stream_bytes:
                 self._end()
             self._outcome = self._judge()
         return self._outcome
+
+    # --- Blocks -----------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read what the feeds left, but for an event that has just begun."""
+        held = self._held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        room = self._fold.limits.stream_bytes - self._n_bytes + self._n_rest
+        self._n_bytes += len(data) - self._n_rest
+        self._n_rest = 0
+        if len(data) > room:
+            data = data[: max(room, 0)]
+        if len(data) <= _BLOCK:
+            rest = self._read_block(data)
+        else:
+            rest = b""
+            for start in range(0, len(data), _BLOCK):
+                rest = self._read_block(rest + data[start : start + _BLOCK])
+        if rest:
+            held.append(rest)
+            self._n_rest = len(rest)
+
+    def _read_block(self, block: bytes) -> bytes:
+        """Read a block and return the beginning of an event that stands at its end."""
+        decoder = self._decoder
+        if self._body is not None:
+            self._hold(block)  # no rest yet: an event has to come first
+        if not decoder.idle:
+            # The event that the last block began.
+            found = block.find(b"\n\n")
+            end = found + 2 if found >= 0 else len(block)
+            self._take(decoder.feed(block[:end]))
+            block = block[end:]
+        if self._lane is None or not decoder.idle or b"\r" in block:
+            self._take(decoder.feed(block))
+            return b""
+        found = block.rfind(b"\n\n")
+        if found < 0 or len(block) > self._fold.limits.event_bytes:
+            self._take(decoder.feed(block))
+            return b""
+        end = found + 2
+        self._read_events(block if end == len(block) else block[:end])
+        if len(block) - end < _SMALL:
+            return block[end:]
+        self._take(decoder.feed(block[end:]))
+        return b""
+
+    def _read_events(self, block: bytes) -> None:
+        """Read a block that starts and ends between two events."""
+        lane = self._lane
+        if n := lane.whole(block):
+            self._n_events += n
+            return
+        if len(block) > _SPLIT:
+            # Half of it may be of one kind.
+            end = block.find(b"\n\n", len(block) // 2) + 2
+            if end < len(block):
+                self._read_events(block[:end])
+                self._read_events(block[end:])
+                return
+        lines = block.split(b"\n")
+        del lines[-2:]
+        if any(lines[1::2]):  # not every event is of one line
+            lane.disturb()
+            self._take(self._decoder.feed(block))
+            return
+        lines = lines[::2]
+        at = 0
+        while at < len(lines):
+            end, taken = lane.run(lines, at)
+            if taken:
+                self._n_events += end - at
+                at = end
+                end = min(end + 1, len(lines))
+            for line in lines[at:end]:
+                self._line(line)
+            at = end
+
+    def _line(self, line: bytes) -> None:
+        """Take a line that is an event by itself."""
+        lane = self._lane
+        if not line.startswith(b"data: "):
+            if not line.startswith(b":"):
+                lane.disturb()
+                self._take(self._decoder.feed(line + b"\n\n"))
+            return
+        chunk = self._payload(line[6:])
+        if chunk is None:
+            lane.disturb()
+        else:
+            lane.learn(line, chunk)
 
     # --- Payloads ---------------------------------------------------------------------
 
@@ -118,17 +228,19 @@ class Accumulator:
             else:
                 self._payload(event.data)
 
-    def _payload(self, data: bytes) -> None:
+    def _payload(self, data: bytes) -> Chunk | None:
+        """Take a payload; return the chunk if it was one of known keys and types."""
         try:
             chunk = decode_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._odd(data)
-            return
+            return None
         self._n_events += 1
         if too_deep(data):
             self._n_malformed += 1
-        else:
-            self._fold.add(chunk)
+            return None
+        self._fold.add(chunk)
+        return chunk
 
     def _odd(self, data: bytes) -> None:
         """Take a payload that is not a chunk of known keys in known types."""

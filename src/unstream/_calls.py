@@ -21,7 +21,6 @@ __all__ = ["Calls"]
 
 class _Call:
     __slots__ = (
-        "begun",
         "body",
         "extra",
         "id",
@@ -39,14 +38,13 @@ class _Call:
         self.name: list[str] = []  # its fragments
         self.name_size = 0
         self.text = StringIO()  # arguments or input
-        self.begun = False  # a piece of them was not empty
         self.rest: State = {}  # strangers beside the name
         self.extra: State = {}  # strangers beside the id
 
     def add_name(self, piece: str) -> None:
         # Fragments come before the arguments begin (watsonx); the whole name again, at
         # any time, is a repetition (Cerebras, OpenRouter), and so is any later name.
-        if self.name and (self.begun or self._is_name(piece)):
+        if self.name and (self.text.tell() or self._is_name(piece)):
             return
         self.name.append(piece)
         self.name_size += len(piece)
@@ -98,6 +96,23 @@ class Calls:
             for key, value in piece.extra.items():
                 latest(call.extra, key, value)
 
+    def sink(self, piece: ToolCallDelta) -> dict[str, StringIO] | None:
+        """Say where the text of a piece goes, if all else in it is known already."""
+        index, identity = piece.index, _set(piece.id)
+        call = self._newest if index is None else self._by_index.get(index)
+        body = piece.function or piece.custom
+        if call is None or body is None or piece.function and piece.custom:
+            return None
+        if identity and identity != call.id or piece.type and not call.type:
+            return None
+        if body.name and not (call.name and call.text.tell()):
+            return None
+        if piece.extra or body.extra or piece.extra_content:
+            return None
+        if isinstance(body, FunctionDelta):
+            return {"arguments": call.text} if body.arguments else None
+        return {"input": call.text} if body.input else None
+
     def _find(self, piece: ToolCallDelta) -> _Call | None:
         index = piece.index
         identity = _set(piece.id)
@@ -137,7 +152,6 @@ class Calls:
             call.add_name(name)
         if piece:
             call.text.write(piece)
-            call.begun = True
         if body.extra:
             for name, value in body.extra.items():
                 latest(call.rest, name, value)

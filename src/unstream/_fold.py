@@ -10,7 +10,7 @@ set do the rows of the table run. Keys without a field come in `extra`, at their
 """
 
 from io import StringIO
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,7 +19,7 @@ from unstream._dialects import CHOICE, DELTA, TOP, is_error
 from unstream._fit import fit
 from unstream._json import Json, mend
 from unstream._limits import Limits
-from unstream._rules import Parts, State, latest, merge, settle, stranger
+from unstream._rules import Details, Parts, State, latest, merge, settle, stranger
 from unstream._schema import (
     ChatCompletion,
     Choice,
@@ -31,7 +31,9 @@ from unstream._schema import (
     Usage,
 )
 
-__all__ = ["Fold"]
+__all__ = ["Fold", "Sink"]
+
+Sink: TypeAlias = StringIO
 
 # The fields of a delta from `reasoning_details` on fold by the table.
 _FIELDS: Final = Delta.__struct_fields__
@@ -131,6 +133,36 @@ class Fold:
             choice.add_extra(piece.extra)
         if choice.calls is not None and choice.calls.overflowed:
             self.limit = self.limit or "tool_calls"
+
+    def sinks(self, chunk: Chunk) -> dict[str, Sink | None] | None:
+        """Say where each text of a chunk goes, if that is all that it would change.
+
+        None where folding it would do anything else; a text whose sink is None is
+        dropped. This is what the express lane rests on: `add(chunk)` and writing its
+        texts to their sinks must be the same.
+        """
+        if self.done or chunk.choices is None or len(chunk.choices) != 1:
+            return None
+        if chunk.usage is not None or chunk.error is not None or chunk.extra:
+            return None
+        if chunk.moderation is not None:
+            return None
+        if chunk.service_tier and chunk.service_tier != self.service_tier:
+            return None
+        fingerprint = chunk.system_fingerprint
+        if fingerprint and fingerprint != self.system_fingerprint:
+            return None
+        if chunk.provider is not None and self.extra.get("provider") != chunk.provider:
+            return None
+        [piece] = chunk.choices
+        choice = self.choices.get(piece.index or 0)
+        sinks = None if choice is None else choice.sinks(piece)
+        if sinks is not None:
+            if chunk.obfuscation:
+                sinks["obfuscation"] = None
+            if chunk.p:
+                sinks["p"] = None
+        return sinks
 
     # --- The result -------------------------------------------------------------------
 
@@ -248,6 +280,43 @@ class _Choice:
         if delta.extra:
             for key, value in delta.extra.items():
                 DELTA.get(key, stranger)(self.strange, key, value)
+
+    def sinks(self, piece: ChunkChoice) -> dict[str, Sink | None] | None:
+        """Say where the texts of a piece go; see `Fold.sinks`."""
+        delta = piece.delta
+        if delta is None or delta.extra or piece.extra or delta.role and not self.role:
+            return None
+        if piece.finish_reason or piece.logprobs is not None:
+            return None
+        for key in ("content_filter_results", "native_finish_reason"):
+            value = getattr(piece, key)
+            if value and self.extra.get(key) != value:
+                return None
+        sinks: dict[str, Sink | None] = {}
+        for key in ("content", "reasoning_content", "reasoning", "refusal"):
+            value = getattr(delta, key)
+            if value:
+                sinks[key] = getattr(self, key)
+            elif value == "" and key == "content" and self.content is None:
+                return None
+        if not isinstance(delta.content, str | None) or self.parts is not None:
+            return None
+        if delta.tool_calls:
+            if self.calls is None or len(delta.tool_calls) != 1:
+                return None
+            if (sink := self.calls.sink(delta.tool_calls[0])) is None:
+                return None
+            sinks.update(sink)
+        rare = msgspec.structs.astuple(delta)[_TABLED]
+        if rare != _NOTHING:
+            details = self.known.get("reasoning_details")
+            if any(rare[1:]) or not isinstance(details, Details):
+                return None
+            for detail in rare[0] or ():
+                if (sink := details.sink(detail)) is None:
+                    return None
+                sinks.update(sink)
+        return None if None in sinks.values() else sinks
 
     def _add_content(self, content: str | list[Json]) -> None:
         if self.parts is None:

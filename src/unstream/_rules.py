@@ -18,6 +18,7 @@ from unstream._json import Json
 from unstream._schema import FunctionDelta
 
 __all__ = [
+    "Details",
     "Parts",
     "Rule",
     "State",
@@ -197,6 +198,9 @@ def _is_textual(part: State) -> bool:
     return any(key in part for key in ("text", *_NESTED))
 
 
+_TEXTS: Final = ("text", "summary", "data")
+
+
 class Details:
     """`reasoning_details`: entries keyed by type, index and id.
 
@@ -235,10 +239,26 @@ class Details:
         for name, value in piece.items():
             if value is None:
                 entry.setdefault(name, None)
-            elif name in ("text", "summary", "data"):
+            elif name in _TEXTS:
                 text(entry, name, value)
             else:
                 last(entry, name, value)
+
+    def sink(self, piece: Json) -> dict[str, StringIO] | None:
+        """Say where the text of a piece goes, if all else in it is known already."""
+        if not isinstance(piece, dict) or piece.get("id") not in (None, ""):
+            return None
+        entry = self._newest.get(repr((piece.get("type"), piece.get("index"))))
+        if entry is None:
+            return None
+        sinks = {}
+        for name, value in piece.items():
+            held = entry.get(name)
+            if name in _TEXTS and isinstance(held, StringIO):
+                sinks[name] = held
+            elif value != held or name not in entry:
+                return None
+        return sinks
 
     def settle(self) -> list[Json]:
         """Return the entries so far."""

@@ -92,6 +92,7 @@ class Chunk(_Part, gc=False, forbid_unknown_fields=True):
     choices: list[ChunkChoice] | None = None
     usage: dict[str, Json] | None = None
     obfuscation: str | None = None
+    p: str | None = None
     moderation: Json = None
     error: Json = None
     provider: str | None = None

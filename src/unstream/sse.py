@@ -92,6 +92,20 @@ class Decoder:
         self.n_skipped: int = 0
         self.n_unknown: int = 0
 
+    @property
+    def idle(self) -> bool:
+        """Say whether the input so far ends between two events."""
+        return self._head is None and not (
+            self._line
+            or self._data
+            or self._event
+            or self._after_cr
+            or self._line_lost
+            or self._skipping
+            or self._event_retry is not None
+            or self._id != self.last_event_id
+        )
+
     def feed(self, data: BytesLike) -> list[Event]:  # noqa: C901 - see *Strategy*
         """Take the next bytes and return the events that they complete.
 

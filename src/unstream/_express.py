@@ -1,0 +1,362 @@
+"""The express lane: events that differ from one already folded only in their texts.
+
+This module is an optimisation and knows nothing of its own about how chunks fold: with
+`Accumulator(express=False)` it is not used, and the results are the same.
+
+Strategy: nearly all events of a stream are equal but for one JSON string, the next piece
+of the content, say. From an event that was folded in the ordinary way a *skeleton* is
+learned: the bytes around its texts, the holes. That the holes are those texts and nothing
+else is not guessed: the skeleton is filled with markers and decoded, and must give the
+same chunk but for the markers. That folding such a chunk does nothing but append its
+texts is said by `Fold.sinks`, anew after every event that took the ordinary way.
+
+Then, for many events at once, the holes are cut out, joined, and decoded as one JSON
+string, 0.5 of the cost of decoding the chunks. What could make the sum of pieces differ
+from the pieces is looked for (see `_text`); where anything is found, nothing has been
+folded yet and the events go the ordinary way, so that a fault is counted where it is.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from unstream._fold import Fold, Sink
+from unstream._schema import Chunk, decode_chunk
+
+__all__ = ["Lane"]
+
+_SLOTS: Final = 8  # skeletons at a time: interleaved choices; each is tried in turn
+_CREDIT: Final = 16  # learnings in a row that may bring nothing before the lane rests
+_REST: Final = 64  # events taken the ordinary way before it may learn once more
+
+_decode_text = msgspec.json.Decoder(str).decode
+_BODY: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_CUT_ESCAPE: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|\n|$)")
+
+
+class _Skeleton:
+    """One event with holes for texts: `prefix`, hole, middle, hole, ..., `suffix`."""
+
+    __slots__ = (
+        "bodies",
+        "chunk",
+        "epoch",
+        "follower",
+        "head",
+        "middles",
+        "names",
+        "needle",
+        "prefix",
+        "sinks",
+        "suffix",
+        "tail",
+    )
+
+    def __init__(self, chunk: Chunk, names: list[str], constants: list[bytes]) -> None:
+        self.chunk = chunk
+        self.names = names
+        self.prefix = constants[0]
+        self.middles = constants[1:-1]
+        self.suffix = constants[-1]
+        # For whole blocks: a short needle before the first hole, because a search for
+        # more than a few bytes is several times slower, and what lies around it.
+        self.needle = self.prefix[self.prefix.rindex(b'"', 0, -3) :]
+        self.head = self.prefix[: -len(self.needle)]
+        self.tail = self.suffix + b"\n\n" + self.head
+        self.sinks: list[Sink | None] = []
+        self.epoch = -1
+        self.follower = self
+        self.bodies: list[list[bytes]] = [[] for _ in names]
+
+
+class Lane:
+    """The skeletons of one stream, and what they take of it."""
+
+    __slots__ = ("_credit", "_epoch", "_fold", "_losses", "_newest", "_skeletons")
+
+    def __init__(self, fold: Fold) -> None:
+        self._fold = fold
+        self._skeletons: list[_Skeleton] = []
+        self._newest: _Skeleton | None = None
+        self._epoch = 0  # counts the events that may have changed the fold
+        self._credit = _CREDIT
+        self._losses = 0  # blocks in a row that were no good to take whole
+
+    # --- Learning ---------------------------------------------------------------------
+
+    def learn(self, line: bytes, chunk: Chunk) -> None:
+        """Take note of an event that has just been folded in the ordinary way.
+
+        `line` is its one line, which starts with `data: `.
+        """
+        self._epoch += 1
+        self._credit += 1 if self._credit < 0 else 0
+        if self._credit == 0:
+            self._credit = -_REST
+        if self._credit < 0:
+            return
+        sinks = self._fold.sinks(chunk)
+        if not sinks:
+            return
+        self._credit -= 1
+        skeleton = _learn(line, chunk, list(sinks))
+        if skeleton is None:
+            return
+        skeleton.epoch = self._epoch
+        skeleton.sinks = [sinks[name] for name in skeleton.names]
+        # Texts of one sink must stay in order, so it has one skeleton at a time.
+        taken = {id(sink) for sink in skeleton.sinks if sink is not None}
+        self._skeletons = [
+            other
+            for other in self._skeletons[-_SLOTS + 1 :]
+            if taken.isdisjoint(map(id, other.sinks))
+        ]
+        if self._newest is not None:
+            self._newest.follower = skeleton
+        self._skeletons.append(skeleton)
+        self._newest = skeleton
+
+    def disturb(self) -> None:
+        """Take note that the fold may have changed in some other way."""
+        self._epoch += 1
+
+    def _renew(self, skeleton: _Skeleton) -> bool:
+        """Ask the fold again where the texts go, after events of other kinds."""
+        if skeleton.epoch == self._epoch:
+            return True
+        sinks = self._fold.sinks(skeleton.chunk)
+        if sinks is None or sinks.keys() != set(skeleton.names):
+            skeleton.epoch = -1
+            return False
+        skeleton.sinks = [sinks[name] for name in skeleton.names]
+        skeleton.epoch = self._epoch
+        return True
+
+    # --- Taking -----------------------------------------------------------------------
+
+    def whole(self, block: bytes) -> int:
+        """Take a block of whole events if all are of one skeleton; return how many.
+
+        0 where they are not, and then nothing has been folded.
+        """
+        skeleton = self._newest
+        if (
+            skeleton is None
+            or len(skeleton.middles) > 1
+            or not block.startswith(skeleton.prefix)
+            or not block.startswith(skeleton.prefix, block.rfind(b"\n\n", 0, -2) + 2)
+            or self._losses > 0
+            or not self._renew(skeleton)
+        ):
+            self._losses -= self._losses > 0
+            return 0
+        n = self._whole(skeleton, block)
+        self._losses = 0 if n else 4
+        self._credit = max(self._credit, _CREDIT if n else 0)
+        return n
+
+    def _whole(self, skeleton: _Skeleton, block: bytes) -> int:
+        needle, tail = skeleton.needle, skeleton.tail
+        pieces = block.split(needle)
+        n = len(pieces) - 1
+        last = pieces.pop().removesuffix(b"\n\n")
+        if not last.endswith(skeleton.suffix) or pieces[0] != skeleton.head:
+            return 0
+        # The last piece is given the tail of the others.
+        pieces.append(last[: len(last) - len(skeleton.suffix)] + tail)
+        size = sum(map(len, pieces)) - len(skeleton.head) - n * len(tail)
+        del pieces[0]
+        if skeleton.middles:
+            [middle] = skeleton.middles
+            size -= n * len(middle)
+            parts = [piece.partition(middle) for piece in pieces]
+            bodies = [
+                [part[0] for part in parts],
+                [part[2].removesuffix(tail) for part in parts],
+            ]
+        else:
+            bodies = [[piece.removesuffix(tail) for piece in pieces]]
+        # Only if every piece had its middle and its tail are the sizes equal: a piece
+        # that lacks one is left longer.
+        if sum(len(b"".join(hole)) for hole in bodies) != size:
+            return 0
+        try:
+            texts = [_text(hole) for hole in bodies]
+        except ValueError:
+            return 0
+        for sink, text in zip(skeleton.sinks, texts, strict=True):
+            if sink is not None:
+                sink.write(text)
+        return n
+
+    def run(self, lines: list[bytes], start: int) -> tuple[int, bool]:
+        """Take the lines from `start` on, each a whole event, while they fit.
+
+        Return where it stopped, and whether what lies before was taken: if not, those
+        lines are to go the ordinary way.
+        """
+        skeleton = self._newest
+        if skeleton is None:
+            return start, True
+        touched: list[_Skeleton] = []
+        at = start
+        for at in range(start, len(lines)):  # noqa: B007 - used after the loop
+            line = lines[at]
+            # Interleaved choices follow each other in the same order again and again.
+            follower = skeleton.follower
+            if not _put(line, follower, touched, self._renew):
+                for other in self._skeletons:
+                    if other is not follower and _put(
+                        line, other, touched, self._renew
+                    ):
+                        skeleton.follower = follower = other
+                        break
+                else:
+                    break
+            skeleton = follower
+        else:
+            at = len(lines)
+        self._newest = skeleton
+        if at == start:
+            return start, True
+        return at, self._flush(touched)
+
+    def _flush(self, touched: list[_Skeleton]) -> bool:
+        try:
+            texts = [[_text(hole) for hole in each.bodies] for each in touched]
+        except ValueError:
+            taken = False
+        else:
+            taken = True
+            for skeleton, filled in zip(touched, texts, strict=True):
+                for sink, text in zip(skeleton.sinks, filled, strict=True):
+                    if sink is not None:
+                        sink.write(text)
+            self._credit = _CREDIT
+        for skeleton in touched:
+            for hole in skeleton.bodies:
+                hole.clear()
+        return taken
+
+
+def _put(
+    line: bytes,
+    skeleton: _Skeleton,
+    touched: list[_Skeleton],
+    renew: Callable[[_Skeleton], bool],
+) -> bool:
+    """Put the holes of a line with the others of its skeleton, if it fits."""
+    prefix, suffix = skeleton.prefix, skeleton.suffix
+    if not (line.startswith(prefix) and line.endswith(suffix)):
+        return False
+    body = line[len(prefix) : -len(suffix)]
+    if len(line) < len(prefix) + len(suffix):
+        return False
+    bodies = skeleton.bodies
+    if skeleton.middles:
+        found = []
+        for middle in skeleton.middles:
+            hole, separator, body = body.partition(middle)
+            if not separator:
+                return False
+            found.append(hole)
+        found.append(body)
+        for hole in found:
+            if b'"' in hole and not _is_body(hole):
+                return False
+    else:
+        if b'"' in body and not _is_body(body):
+            return False
+        found = [body]
+    if not bodies[0]:
+        if not renew(skeleton):
+            return False
+        touched.append(skeleton)
+    for held, hole in zip(bodies, found, strict=True):
+        held.append(hole)
+    return True
+
+
+def _is_body(raw: bytes) -> bool:
+    match = _BODY.fullmatch(raw)
+    return match is not None
+
+
+def _text(bodies: list[bytes]) -> str:
+    """Decode the bodies of JSON strings as one; raise ValueError where that is unsound.
+
+    It is where a body is none by itself (a quote that is not escaped, an escape that is
+    cut by its end) although the sum may be, or holds part of a character.
+    """
+    joined = b"".join(bodies)
+    if b"\\" in joined or b'"' in joined:
+        clean = b"\n".join(bodies).replace(b"\\\\", b"")
+        if clean.count(b'"') != clean.count(b'\\"') or _CUT_ESCAPE.search(clean):
+            raise ValueError("not the body of a string")
+    if not joined.isascii():
+        b"\n".join(bodies).decode()
+    return _decode_text(b'"' + joined + b'"')
+
+
+def _learn(line: bytes, chunk: Chunk, names: list[str]) -> _Skeleton | None:
+    """Cut the texts out of an event, and prove that it can be filled again."""
+    holes = []
+    for name in names:
+        found = [b'"%b":"' % name.encode(), b'"%b": "' % name.encode()]
+        [needle, *others] = [each for each in found if each in line] or [b""]
+        if not needle or others or line.count(needle) > 1:
+            return None
+        start = line.index(needle) + len(needle)
+        match = _BODY.match(line, start)
+        if match is None:
+            return None
+        holes.append((start, match.end(), name))
+    holes.sort()
+    constants = []
+    at = 0
+    for start, end, _ in holes:
+        constants.append(line[at:start])
+        at = end
+    constants.append(line[at:])
+    names = [name for _, _, name in holes]
+    markers = [f"hole {place}" for place in range(len(names))]
+    filled = constants[0]
+    for marker, constant in zip(markers, constants[1:], strict=True):
+        filled += marker.encode() + constant
+    try:
+        probe = decode_chunk(filled[len(b"data: ") :])
+        for name, marker in zip(names, markers, strict=True):
+            if _swap(probe, chunk, name) != marker:
+                return None
+    except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
+        return None
+    return _Skeleton(chunk, names, constants) if probe == chunk else None
+
+
+def _swap(probe: Chunk, chunk: Chunk, name: str) -> Any:
+    """Put the chunk's text in the place of the marker, which is returned."""
+    here, there = _owner(probe, name), _owner(chunk, name)
+    if isinstance(here, dict):
+        marker, here[name] = here[name], there[name]
+        return marker
+    marker = getattr(here, name)
+    setattr(here, name, getattr(there, name))
+    return marker
+
+
+def _owner(chunk: Chunk, name: str) -> Any:
+    """Return what holds the text of that name in a chunk with one choice."""
+    if name in ("obfuscation", "p"):
+        return chunk
+    [choice] = chunk.choices or ()
+    delta = choice.delta
+    assert delta is not None
+    if name in ("arguments", "input"):
+        [call] = delta.tool_calls or ()
+        return call.function if name == "arguments" else call.custom
+    if name in ("text", "summary", "data"):
+        [detail] = delta.reasoning_details or ()
+        return detail
+    return delta
