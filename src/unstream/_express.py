@@ -17,7 +17,6 @@ folded yet and the events go the ordinary way, so that a fault is counted where 
 """
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +47,7 @@ class _Skeleton:
         "middles",
         "names",
         "needle",
+        "parts",
         "prefix",
         "sinks",
         "suffix",
@@ -68,7 +68,22 @@ class _Skeleton:
         self.sinks: list[Sink | None] = []
         self.epoch = -1
         self.follower = self
-        self.bodies: list[list[bytes]] = [[] for _ in names]
+        self.bodies: list[bytes] = []  # holes put aside, those of an event in a row
+        self.parts = (
+            self.prefix,
+            self.suffix,
+            len(self.prefix),
+            -len(self.suffix),
+            self.middles,
+            self.bodies,
+        )
+
+
+    def texts(self) -> list[str]:
+        """Decode what was put aside; raise ValueError where that is unsound."""
+        step = len(self.names)  # the holes of one event stand next to each other
+        holes = [self.bodies[hole::step] for hole in range(step)]
+        return [_text(hole, b"".join(hole)) for hole in holes]
 
 
 class Lane:
@@ -164,26 +179,38 @@ class Lane:
         last = pieces.pop().removesuffix(b"\n\n")
         if not last.endswith(skeleton.suffix) or pieces[0] != skeleton.head:
             return 0
-        # The last piece is given the tail of the others.
+        # The last piece is given the tail of the others, and then they are all alike.
         pieces.append(last[: len(last) - len(skeleton.suffix)] + tail)
-        size = sum(map(len, pieces)) - len(skeleton.head) - n * len(tail)
+        size = len(block) - n * (len(needle) + len(tail)) + len(tail)
+        size -= len(skeleton.head) + len(skeleton.suffix) + len(b"\n\n")
         del pieces[0]
-        if skeleton.middles:
+        if not skeleton.middles:
+            bodies = [[piece.removesuffix(tail) for piece in pieces]]
+        elif skeleton.sinks[1] is None:
+            # Padding holds no quote, and one byte is found from behind in no time.
+            [middle] = skeleton.middles
+            size -= n * len(middle)
+            middle = middle[:-1]
+            parts = [piece.removesuffix(tail).rpartition(b'"') for piece in pieces]
+            bodies = [
+                [body.removesuffix(middle) for body, _, _ in parts],
+                [padding for _, _, padding in parts],
+            ]
+        else:
             [middle] = skeleton.middles
             size -= n * len(middle)
             parts = [piece.partition(middle) for piece in pieces]
             bodies = [
-                [part[0] for part in parts],
-                [part[2].removesuffix(tail) for part in parts],
+                [body for body, _, _ in parts],
+                [rest.removesuffix(tail) for _, _, rest in parts],
             ]
-        else:
-            bodies = [[piece.removesuffix(tail) for piece in pieces]]
         # Only if every piece had its middle and its tail are the sizes equal: a piece
         # that lacks one is left longer.
-        if sum(len(b"".join(hole)) for hole in bodies) != size:
+        joined = [b"".join(hole) for hole in bodies]
+        if sum(map(len, joined)) != size:
             return 0
         try:
-            texts = [_text(hole) for hole in bodies]
+            texts = [*map(_text, bodies, joined)]
         except ValueError:
             return 0
         for sink, text in zip(skeleton.sinks, texts, strict=True):
@@ -197,35 +224,55 @@ class Lane:
         Return where it stopped, and whether what lies before was taken: if not, those
         lines are to go the ordinary way.
         """
-        skeleton = self._newest
-        if skeleton is None:
+        newest = self._newest
+        if newest is None:
             return start, True
         touched: list[_Skeleton] = []
+        # Interleaved choices follow each other in the same order again and again.
+        skeleton = newest.follower
+        prefix, suffix, low, high, middles, bodies = skeleton.parts
         at = start
-        for at in range(start, len(lines)):  # noqa: B007 - used after the loop
-            line = lines[at]
-            # Interleaved choices follow each other in the same order again and again.
-            follower = skeleton.follower
-            if not _put(line, follower, touched, self._renew):
-                for other in self._skeletons:
-                    if other is not follower and _put(
-                        line, other, touched, self._renew
-                    ):
-                        skeleton.follower = follower = other
-                        break
-                else:
+        for line in lines[start:] if start else lines:
+            if not (line.startswith(prefix) and line.endswith(suffix)):
+                found = self._find(line)
+                if found is None:
                     break
-            skeleton = follower
-        else:
-            at = len(lines)
-        self._newest = skeleton
-        if at == start:
-            return start, True
-        return at, self._flush(touched)
+                newest.follower = skeleton = found
+                prefix, suffix, low, high, middles, bodies = skeleton.parts
+            body = line[low:high]
+            if middles:
+                holes = _part(body, middles)
+                if holes is None:
+                    break
+            elif (b'"' in body and not _is_body(body)) or (
+                not body and len(line) < low - high
+            ):
+                break
+            if not bodies:
+                if not self._renew(skeleton):
+                    break
+                touched.append(skeleton)
+            if middles:
+                bodies += holes
+            else:
+                bodies.append(body)
+            at += 1
+            newest = skeleton
+            if newest.follower is not skeleton:
+                skeleton = newest.follower
+                prefix, suffix, low, high, middles, bodies = skeleton.parts
+        self._newest = newest
+        return at, at == start or self._flush(touched)
+
+    def _find(self, line: bytes) -> _Skeleton | None:
+        for skeleton in self._skeletons:
+            if line.startswith(skeleton.prefix) and line.endswith(skeleton.suffix):
+                return skeleton
+        return None
 
     def _flush(self, touched: list[_Skeleton]) -> bool:
         try:
-            texts = [[_text(hole) for hole in each.bodies] for each in touched]
+            texts = [skeleton.texts() for skeleton in touched]
         except ValueError:
             taken = False
         else:
@@ -236,47 +283,22 @@ class Lane:
                         sink.write(text)
             self._credit = _CREDIT
         for skeleton in touched:
-            for hole in skeleton.bodies:
-                hole.clear()
+            skeleton.bodies.clear()
         return taken
 
 
-def _put(
-    line: bytes,
-    skeleton: _Skeleton,
-    touched: list[_Skeleton],
-    renew: Callable[[_Skeleton], bool],
-) -> bool:
-    """Put the holes of a line with the others of its skeleton, if it fits."""
-    prefix, suffix = skeleton.prefix, skeleton.suffix
-    if not (line.startswith(prefix) and line.endswith(suffix)):
-        return False
-    body = line[len(prefix) : -len(suffix)]
-    if len(line) < len(prefix) + len(suffix):
-        return False
-    bodies = skeleton.bodies
-    if skeleton.middles:
-        found = []
-        for middle in skeleton.middles:
-            hole, separator, body = body.partition(middle)
-            if not separator:
-                return False
-            found.append(hole)
-        found.append(body)
-        for hole in found:
-            if b'"' in hole and not _is_body(hole):
-                return False
-    else:
-        if b'"' in body and not _is_body(body):
-            return False
-        found = [body]
-    if not bodies[0]:
-        if not renew(skeleton):
-            return False
-        touched.append(skeleton)
-    for held, hole in zip(bodies, found, strict=True):
-        held.append(hole)
-    return True
+def _part(body: bytes, middles: list[bytes]) -> list[bytes] | None:
+    """Part what lies between prefix and suffix into holes, if it fits."""
+    holes = []
+    for middle in middles:
+        hole, separator, body = body.partition(middle)  # noqa: PLW2901 - what is left
+        if not separator:
+            return None
+        holes.append(hole)
+    holes.append(body)
+    if any(b'"' in hole and not _is_body(hole) for hole in holes):
+        return None
+    return holes
 
 
 def _is_body(raw: bytes) -> bool:
@@ -284,13 +306,12 @@ def _is_body(raw: bytes) -> bool:
     return match is not None
 
 
-def _text(bodies: list[bytes]) -> str:
+def _text(bodies: list[bytes], joined: bytes) -> str:
     """Decode the bodies of JSON strings as one; raise ValueError where that is unsound.
 
     It is where a body is none by itself (a quote that is not escaped, an escape that is
     cut by its end) although the sum may be, or holds part of a character.
     """
-    joined = b"".join(bodies)
     if b"\\" in joined or b'"' in joined:
         clean = b"\n".join(bodies).replace(b"\\\\", b"")
         if clean.count(b'"') != clean.count(b'\\"') or _CUT_ESCAPE.search(clean):
