@@ -31,6 +31,7 @@ _SPLIT: Final = 16 * 1024
 _SMALL: Final = 4096
 _HELD: Final = 64
 _SPACE: Final = b" \t\r\n"
+_CR: Final = ord("\r")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -185,7 +186,7 @@ class Accumulator:
                 return
         lines = block.split(b"\n")
         del lines[-2:]
-        if any(lines[1::2]) or b"\r" in block:  # not every event is of one line
+        if any(lines[1::2]) or _CR in block:  # not every event is of one line
             lane.disturb()
             self._take(self._decoder.feed(block))
             return
@@ -204,8 +205,8 @@ class Accumulator:
     def _line(self, line: bytes) -> None:
         """Take a line that is an event by itself."""
         lane = self._lane
-        if not line.startswith(b"data: "):
-            if not line.startswith(b":"):
+        if line[:6] != b"data: ":
+            if line[:1] != b":":
                 lane.disturb()
                 self._take(self._decoder.feed(line + b"\n\n"))
             return

@@ -21,6 +21,7 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 # enough to hold for one connection.
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
+_CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -123,7 +124,7 @@ class Decoder:
             # second blank line here would cut an event in two.
             if piece.startswith(b"\n"):
                 piece = piece[1:]
-        if b"\r" in piece:
+        if _CR in piece:
             self._after_cr = piece.endswith(b"\r")
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = piece.split(b"\n")
@@ -185,10 +186,10 @@ class Decoder:
                 self._dispatch(events)
             elif len(line) > self._limit - self._size:
                 self._skip()
-            elif line.startswith(b"data:"):
+            elif line[:5] == b"data:":  # half the cost of startswith
                 if not self._skipping:
                     # One space after the colon belongs to the syntax.
-                    value = line[6:] if line.startswith(b"data: ") else line[5:]
+                    value = line[6:] if line[5:6] == b" " else line[5:]
                     self._data.append(value)
                     self._size += len(value)
             else:
