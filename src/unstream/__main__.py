@@ -123,7 +123,9 @@ def _print(outcome: Outcome, label: str | None, *, text: bool, pretty: bool) -> 
         return
     whole = completion.to_dict() if completion else None
     if label is not None:
-        whole = {"file": label, **(whole or {})}
+        # A name may hold bytes that are no UTF-8.
+        shown = os.fsencode(label).decode("utf-8", "replace")
+        whole = {"file": shown, **(whole or {})}
     if whole is not None:
         line = msgspec.json.encode(whole)
         _write((msgspec.json.format(line, indent=2) if pretty else line) + b"\n")

@@ -12,8 +12,8 @@ import msgspec
 from unstream._dialects import error_in, is_error, is_noise, is_whole
 from unstream._express import Lane
 from unstream._fit import fit
-from unstream._fold import Fold
-from unstream._json import Json, Malformed, mend, parse, too_deep
+from unstream._fold import Fold, is_flat
+from unstream._json import SHALLOW, Json, Malformed, dump, mend, parse, too_deep
 from unstream._limits import Limits
 from unstream._outcome import Ending, Outcome, StreamFinished
 from unstream._schema import ChatCompletion, Chunk, decode_chunk
@@ -32,7 +32,6 @@ _SMALL: Final = 4096
 _HELD: Final = 64
 _SPACE: Final = b" \t\r\n"
 _CR: Final = ord("\r")
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Accumulator:
@@ -53,8 +52,8 @@ class Accumulator:
         "_n_bytes",
         "_n_events",
         "_n_malformed",
-        "_rest",
         "_outcome",
+        "_rest",
         "_whole",
     )
 
@@ -101,9 +100,13 @@ class Accumulator:
         if self._outcome is not None:
             raise StreamFinished("added after finish", self._outcome)
         self._read()
-        self._n_events += 1
-        self._fold.has_halves = True  # Python strings may hold lone surrogates
-        self._object(_mapping(chunk))
+        try:
+            data = dump(_mapping(chunk)).encode("utf-8", "surrogatepass")
+        except RecursionError:
+            data = b""  # too deep to be read as bytes, too
+        if self._lane is not None:
+            self._lane.disturb()
+        self._payload(data)
 
     def snapshot(self) -> ChatCompletion | None:
         """Return the completion so far; None where nothing came yet.
@@ -145,7 +148,9 @@ class Accumulator:
     def _read_block(self, block: bytes) -> None:
         decoder = self._decoder
         if self._body is not None:
-            self._hold(block)
+            self._body.append(block)
+            if decoder.is_stream or self._n_bytes > self._fold.limits.event_bytes:
+                self._body = None
         rest, self._rest = self._rest, b""
         start = 0
         if not decoder.idle:  # then there is no rest
@@ -156,33 +161,33 @@ class Accumulator:
         if end == 1:
             # The blank line may be cut in two.
             end = int(rest.endswith(b"\n") and block.startswith(b"\n"))
+        lane = self._lane
         if (
             not end
-            or self._lane is None
+            or lane is None
             or not decoder.idle
             or len(rest) + len(block) > self._fold.limits.event_bytes
         ):
             self._take(decoder.feed(rest + block[start:]))
             return
         # One copy: the copying of a block is a tenth of all the time that it takes.
-        self._read_events(b"".join((rest, memoryview(block)[start:end])))
+        self._read_events(b"".join((rest, memoryview(block)[start:end])), lane)
         if len(block) - end < _SMALL:
             self._rest = block[end:]
         else:
             self._take(decoder.feed(block[end:]))
 
-    def _read_events(self, block: bytes) -> None:
+    def _read_events(self, block: bytes, lane: Lane) -> None:
         """Read a block that starts and ends between two events."""
-        lane = self._lane
         if n := lane.whole(block):
             self._n_events += n
             return
-        if len(block) > _SPLIT:
+        if len(block) > _SPLIT and lane.is_ready:
             # Half of it may be of one kind.
             end = block.find(b"\n\n", len(block) // 2) + 2
             if end < len(block):
-                self._read_events(block[:end])
-                self._read_events(block[end:])
+                self._read_events(block[:end], lane)
+                self._read_events(block[end:], lane)
                 return
         lines = block.split(b"\n")
         del lines[-2:]
@@ -193,18 +198,20 @@ class Accumulator:
         lines = lines[::2]
         at = 0
         while at < len(lines):
-            end, taken = lane.run(lines, at)
-            if taken:
-                self._n_events += end - at
-                at = end
-                end = min(end + 1, len(lines))
+            if lane.is_ready:
+                end, taken = lane.run(lines, at)
+                if taken:
+                    self._n_events += end - at
+                    at = end
+                    end += 1
+            else:
+                end = at + 1
             for line in lines[at:end]:
-                self._line(line)
+                self._line(line, lane)
             at = end
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, lane: Lane) -> None:
         """Take a line that is an event by itself."""
-        lane = self._lane
         if line[:6] != b"data: ":
             if line[:1] != b":":
                 lane.disturb()
@@ -221,6 +228,8 @@ class Accumulator:
     def _take(self, events: list[Event]) -> None:
         if events:
             self._body = None
+            if self._lane is not None:
+                self._lane.disturb()
         for event in events:
             if event.event == "error":
                 self._report(event.data)
@@ -235,7 +244,7 @@ class Accumulator:
             self._odd(data)
             return None
         self._n_events += 1
-        if too_deep(data):
+        if len(data) >= SHALLOW and not is_flat(chunk) and too_deep(data):
             self._n_malformed += 1
             return None
         self._fold.add(chunk)
@@ -250,12 +259,7 @@ class Accumulator:
         try:
             sent = self._parse(data)
         except Malformed:
-            lines = data.split(b"\n")
-            if len(lines) > 1 and any(map(_stands_alone, lines)):
-                # Some servers leave out the blank line between events.
-                for line in lines:
-                    self._payload(line)
-            else:
+            if not self._split(data):
                 self._n_events += 1
                 self._n_malformed += 1
             return
@@ -277,19 +281,33 @@ class Accumulator:
         if data.strip(_SPACE) == b"[DONE]":
             self._payload(data)
             return
-        self._n_events += 1
-        error: Json
         try:
-            error = self._parse(data)
+            sent = self._parse(data)
         except Malformed:
-            self._n_malformed += 1
-            error = data.decode("utf-8", "replace")
-        if isinstance(error, dict):
-            if "choices" in error:
-                self._fold.add(fit(Chunk, error))
-            if error.keys() == {"error"}:
-                error = error["error"]
-        self._fold.fail("" if error is None else error)
+            if not self._split(data):
+                self._n_events += 1
+                self._n_malformed += 1
+                self._fold.fail(data.decode("utf-8", "replace"))
+            return
+        self._n_events += 1
+        if isinstance(sent, dict) and (error := error_in(sent)) is not None:
+            self._fold.fail(error)
+        else:
+            self._fold.fail("" if sent is None else sent)
+        if isinstance(sent, dict) and "choices" in sent:
+            self._fold.add(fit(Chunk, sent))
+
+    def _split(self, data: bytes) -> bool:
+        """Take each line as a payload, if one of them stands for itself.
+
+        Some servers leave out the blank line between events.
+        """
+        lines = data.split(b"\n")
+        if len(lines) == 1 or not any(map(_stands_alone, lines)):
+            return False
+        for line in lines:
+            self._payload(line)
+        return True
 
     def _parse(self, data: bytes) -> Json:
         if b"\\u" in data:
@@ -298,19 +316,6 @@ class Accumulator:
 
     # --- The end ----------------------------------------------------------------------
 
-    def _hold(self, piece: bytes) -> None:
-        """Keep the input while it may turn out to be one JSON object."""
-        body = self._body
-        if body is None or self._n_bytes > self._fold.limits.event_bytes:
-            self._body = None
-        elif body and body[0].startswith(b"{"):
-            body.append(piece)
-        else:
-            start = (body[0] if body else b"") + piece
-            if not _BOM.startswith(start):
-                start = start.removeprefix(_BOM).lstrip(_SPACE)
-            self._body = [start] if start[:1] in (b"", b"{", _BOM[:1]) else None
-
     def _end(self) -> None:
         so_far = self._n_malformed
         self._take(self._decoder.close(rest=True))
@@ -318,7 +323,9 @@ class Accumulator:
         if self._n_events or not self._decoder.n_unknown:
             return
         # No event, and yet something: a body that is no event stream.
-        body = b"".join(self._body or ())
+        if self._n_bytes > self._fold.limits.event_bytes:
+            return
+        body = b"".join(self._body or ()).removeprefix(b"\xef\xbb\xbf")
         try:
             sent = self._parse(body)
         except Malformed:
@@ -330,7 +337,6 @@ class Accumulator:
                 self._fold.fail(sent["error"])
             sent = mend(sent) if self._fold.has_halves else sent
             self._whole = fit(ChatCompletion, sent)
-            self._whole.sent = sent
         else:
             self._object(sent)
 
@@ -339,7 +345,12 @@ class Accumulator:
         limit = fold.limit
         if self._n_bytes > fold.limits.stream_bytes:
             limit = "stream_bytes"
-        elif self._decoder.n_skipped:
+        elif self._decoder.n_skipped or (
+            # A body that is no event stream is held whole.
+            self._n_bytes > fold.limits.event_bytes
+            and self._decoder.n_unknown
+            and not self._n_events
+        ):
             limit = "event_bytes"
         source = fold.usage_source()
         if whole is not None and whole.usage is not None:
@@ -427,7 +438,7 @@ def fold_chunks(
     return outcome.unwrap()
 
 
-def _mapping(chunk: Any) -> dict[str, Json]:
+def _mapping(chunk: Any) -> Mapping[str, Json]:
     if not isinstance(chunk, Mapping):
         if callable(dump := getattr(chunk, "model_dump", None)):
             chunk = dump(mode="json", exclude_unset=True)
@@ -437,5 +448,4 @@ def _mapping(chunk: Any) -> dict[str, Json]:
         raise TypeError(
             f"a chunk is a mapping or has a dump, not {type(chunk).__name__}"
         )
-    plain: dict[str, Json] = msgspec.to_builtins(dict(chunk), str_keys=True)
-    return plain
+    return chunk

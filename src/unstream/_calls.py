@@ -11,9 +11,10 @@ for the next call (Ollama), so a call is found by these rules, in this order:
 """
 
 from io import StringIO
+from typing import Final
 
 from unstream._fit import fit
-from unstream._rules import State, latest, merge, settle
+from unstream._rules import Rule, State, drop, latest, merge, settle
 from unstream._schema import CustomDelta, FunctionDelta, ToolCall, ToolCallDelta
 
 __all__ = ["Calls"]
@@ -61,6 +62,9 @@ class _Call:
         return fit(ToolCall, settle({**self.extra, **call}))
 
 
+_NOTHING: Final = ToolCallDelta()
+
+
 class Calls:
     """The tool calls of one choice, `limit` of them at most."""
 
@@ -75,7 +79,9 @@ class Calls:
         self.overflowed = False
 
     def add(self, piece: ToolCallDelta) -> None:
-        """Take the next piece of a call."""
+        """Take the next piece of a call; one in which nothing is set is none."""
+        if piece == _NOTHING:
+            return
         call = self._find(piece)
         if call is None:
             self.overflowed = True
@@ -94,16 +100,16 @@ class Calls:
             merge(call.extra, "extra_content", piece.extra_content)
         if piece.extra:
             for key, value in piece.extra.items():
-                latest(call.extra, key, value)
+                _rule(key)(call.extra, key, value)
 
     def sink(self, piece: ToolCallDelta) -> dict[str, StringIO] | None:
         """Say where the text of a piece goes, if all else in it is known already."""
         index, identity = piece.index, _set(piece.id)
         call = self._newest if index is None else self._by_index.get(index)
         body = piece.function or piece.custom
-        if call is None or body is None or piece.function and piece.custom:
+        if call is None or body is None or (piece.function and piece.custom):
             return None
-        if identity and identity != call.id or piece.type and not call.type:
+        if (identity and identity != call.id) or (piece.type and not call.type):
             return None
         if body.name and not (call.name and call.text.tell()):
             return None
@@ -126,13 +132,11 @@ class Calls:
                 self._by_index[index] = call
             return call
         call = self._by_index[index]
-        if (
-            call is not None
-            and call.id
-            and identity
-            and identity != call.id
-            and any(_set(body.name) for body in (piece.function, piece.custom) if body)
-        ):
+        if call is None or not identity or not call.id or identity == call.id:
+            return call
+        if identity in self._by_id:  # calls that take turns at one index
+            call = self._by_index[index] = self._by_id[identity]
+        elif any(_set(body.name) for body in (piece.function, piece.custom) if body):
             call = self._by_index[index] = self._open()
         return call
 
@@ -154,11 +158,15 @@ class Calls:
             call.text.write(piece)
         if body.extra:
             for name, value in body.extra.items():
-                latest(call.rest, name, value)
+                _rule(name)(call.rest, name, value)
 
     def settle(self) -> list[ToolCall]:
         """Return the calls so far."""
         return [call.settle() for call in self.calls]
+
+
+def _rule(key: str) -> Rule:
+    return drop if key == "obfuscation" else latest
 
 
 def _set(value: str | None) -> str:

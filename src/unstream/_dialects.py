@@ -8,6 +8,7 @@ upstream.
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Final
 
 from msgspec import Struct
@@ -95,22 +96,9 @@ def objects(value: Json) -> Json:
     return value
 
 
-def choices(value: Json) -> Json:
-    """Read a list of choices, some of which may lack a delta."""
-    value = objects(value)
-    return [with_delta(c) for c in value] if isinstance(value, list) else value
-
-
 def written(value: Json) -> Json:
     """Write arguments that came as an object as JSON text (Mistral, Ollama)."""
-    return dump(value) if isinstance(value, dict | list) else value
-
-
-def with_delta(choice: dict[str, Json]) -> dict[str, Json]:
-    """Read the `text` of a choice without delta as its content (old completions)."""
-    if isinstance(choice.get("text"), str) and choice.get("delta") is None:
-        return {**choice, "delta": {"content": choice["text"]}}
-    return choice
+    return value if value is None or isinstance(value, str) else dump(value)
 
 
 def counted(value: Json) -> Json:
@@ -122,18 +110,26 @@ def counted(value: Json) -> Json:
 
 def whole_seconds(value: Json) -> Json:
     """Cut a `created` that is a float (Python's `time.time()`) to whole seconds."""
-    return int(value) if isinstance(value, float) else value
+    return int(value) if isinstance(value, float) and isfinite(value) else value
+
+
+def named(value: Json) -> Json:
+    """Write an id that came as a number as text."""
+    return str(value) if type(value) is int else value
 
 
 SHAPES: Final[Mapping[tuple[type[Struct], str], Callable[[Json], Json]]] = {
-    (Chunk, "choices"): choices,
+    (Chunk, "id"): named,
+    (Chunk, "choices"): objects,
     (Chunk, "created"): whole_seconds,
     (ChunkChoice, "index"): counted,
+    (Delta, "content"): listed,
     (Delta, "tool_calls"): objects,
     (Delta, "reasoning_details"): listed,
     (Delta, "annotations"): listed,
     (Delta, "images"): listed,
     (Delta, "executed_tools"): listed,
+    (ToolCallDelta, "id"): named,
     (ToolCallDelta, "index"): counted,
     (FunctionDelta, "arguments"): written,
     (CustomDelta, "input"): written,

@@ -3,12 +3,13 @@
 This module is an optimisation and knows nothing of its own about how chunks fold: with
 `Accumulator(express=False)` it is not used, and the results are the same.
 
-Strategy: nearly all events of a stream are equal but for one JSON string, the next piece
-of the content, say. From an event that was folded in the ordinary way a *skeleton* is
-learned: the bytes around its texts, the holes. That the holes are those texts and nothing
-else is not guessed: the skeleton is filled with markers and decoded, and must give the
-same chunk but for the markers. That folding such a chunk does nothing but append its
-texts is said by `Fold.sinks`, anew after every event that took the ordinary way.
+Strategy: nearly all events of a stream are equal but for one JSON string, the next
+piece of the content, say. From an event that was folded in the ordinary way a
+*skeleton* is learned: the bytes around its texts, the holes. That the holes are those
+texts and nothing else is not guessed: the skeleton is filled with markers and decoded,
+and must give the same chunk but for the markers. That folding such a chunk does nothing
+but append its texts is said by `Fold.sinks`, anew after every event that took the
+ordinary way.
 
 Then, for many events at once, the holes are cut out, joined, and decoded as one JSON
 string, 0.5 of the cost of decoding the chunks. What could make the sum of pieces differ
@@ -35,7 +36,8 @@ _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
 _decode_text = msgspec.json.Decoder(str).decode
-_BODY: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+# Possessive (*+): without it the matcher remembers every escape it has passed.
+_BODY: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _CUT_ESCAPE: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|\n|$)")
 
 
@@ -81,7 +83,6 @@ class _Skeleton:
             self.bodies,
         )
 
-
     def texts(self) -> list[str]:
         """Decode what was put aside; raise ValueError where that is unsound."""
         step = len(self.names)  # the holes of one event stand next to each other
@@ -115,10 +116,10 @@ class Lane:
             self._credit = -_REST
         if self._credit < 0:
             return
+        self._credit -= 1
         sinks = self._fold.sinks(chunk)
         if not sinks:
             return
-        self._credit -= 1
         skeleton = _learn(line, chunk, list(sinks))
         if skeleton is None:
             return
@@ -131,10 +132,16 @@ class Lane:
             for other in self._skeletons[-_SLOTS + 1 :]
             if taken.isdisjoint(map(id, other.sinks))
         ]
-        if self._newest is not None:
-            self._newest.follower = skeleton
         self._skeletons.append(skeleton)
+        for other in self._skeletons:
+            if other is self._newest or other.follower not in self._skeletons:
+                other.follower = skeleton
         self._newest = skeleton
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether there is a skeleton to compare with."""
+        return self._newest is not None
 
     def disturb(self) -> None:
         """Take note that the fold may have changed in some other way."""
@@ -221,7 +228,9 @@ class Lane:
                 sink.write(text)
         return n
 
-    def run(self, lines: list[bytes], start: int) -> tuple[int, bool]:
+    def run(
+        self, lines: list[bytes], start: int
+    ) -> tuple[int, bool]:
         """Take the lines from `start` on, each a whole event, while they fit.
 
         Return where it stopped, and whether what lies before was taken: if not, those
@@ -245,20 +254,17 @@ class Lane:
                 newest.follower = skeleton = found
                 prefix, suffix, around, middles, bodies = skeleton.parts
                 body = line.removeprefix(prefix).removesuffix(suffix)
-            if middles:
-                holes = _part(body, middles)
-                if holes is None:
-                    break
-            elif _QUOTE in body and not _is_body(body):
+            holes = _part(body, middles) if middles else None
+            if holes is None and (middles or (_QUOTE in body and not _is_body(body))):
                 break
             if not bodies:
                 if not self._renew(skeleton):
                     break
                 touched.append(skeleton)
-            if middles:
-                bodies += holes
-            else:
+            if holes is None:
                 bodies.append(body)
+            else:
+                bodies += holes
             at += 1
             newest = skeleton
             if newest.follower is not skeleton:
@@ -296,7 +302,7 @@ def _part(body: bytes, middles: list[bytes]) -> list[bytes] | None:
     """Part what lies between prefix and suffix into holes, if it fits."""
     holes = []
     for middle in middles:
-        hole, separator, body = body.partition(middle)  # noqa: PLW2901 - what is left
+        hole, separator, body = body.partition(middle)
         if not separator:
             return None
         holes.append(hole)
@@ -377,13 +383,11 @@ def _owner(chunk: Chunk, name: str) -> Any:
     """Return what holds the text of that name in a chunk with one choice."""
     if name in ("obfuscation", "p"):
         return chunk
-    [choice] = chunk.choices or ()
-    delta = choice.delta
-    assert delta is not None
-    if name in ("arguments", "input"):
-        [call] = delta.tool_calls or ()
-        return call.function if name == "arguments" else call.custom
+    delta: Any = chunk.choices and chunk.choices[0].delta
+    if name == "arguments":
+        return delta.tool_calls[0].function
+    if name == "input":
+        return delta.tool_calls[0].custom
     if name in ("text", "summary", "data"):
-        [detail] = delta.reasoning_details or ()
-        return detail
+        return delta.reasoning_details[0]
     return delta

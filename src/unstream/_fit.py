@@ -10,11 +10,12 @@ from types import NoneType, UnionType
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 
 from unstream import _schema
 from unstream._dialects import SHAPES
-from unstream._json import Json
+from unstream._json import Json, dump, mend
+from unstream._schema import Logprobs
 
 __all__ = ["fit"]
 
@@ -41,7 +42,9 @@ def fit(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
             known[key] = fitted
     if extra:
         known["extra"] = extra
-    return kind(**known)  # TypeError where a field without a default is missing
+    if absent := [name for name in _ALWAYS[kind] if name not in known]:
+        known["unsent"] = tuple(absent)
+    return kind(**known)
 
 
 def _of(*types: type) -> _Fit:
@@ -59,9 +62,18 @@ def _integer(value: Json) -> Any:
     return int(value) if type(value) is float and value.is_integer() else UNSET
 
 
-def _integers(value: Json) -> Any:
-    fine = type(value) is list and all(type(item) is int for item in value)
-    return value if fine else UNSET
+def _texts(value: Json) -> Any:
+    """Write the values of an object as JSON text again, lone surrogates mended."""
+    if not isinstance(value, dict):
+        return UNSET
+    return {mend(key): Raw(dump(mend(item)).encode()) for key, item in value.items()}
+
+
+def _logprobs(value: Json) -> Any:
+    texts = _texts(value)
+    if texts is UNSET:
+        return UNSET
+    return Logprobs({key: bytes(text) for key, text in texts.items()})
 
 
 def _nested(kind: type[Struct]) -> _Fit:
@@ -72,10 +84,7 @@ def _list_of(kind: type[Struct]) -> _Fit:
     def several(value: Json) -> Any:
         if type(value) is not list or any(type(item) is not dict for item in value):
             return UNSET
-        try:
-            return [fit(kind, item) for item in value]
-        except TypeError:
-            return UNSET
+        return [fit(kind, item) for item in value]
 
     return several
 
@@ -87,25 +96,18 @@ def _fit_for(annotation: Any) -> _Fit:  # noqa: PLR0911 - one return a type
         options = list(get_args(annotation))
     if Any in options:
         return lambda value: value
-    if UnsetType in options:  # then None stands for a null that was sent
-        options.remove(UnsetType)
-        options.remove(NoneType)
-        inner = _fit_for(Union[tuple(options)])  # noqa: UP007
-        return lambda value: value if value is None else inner(value)
     [first, *others] = [option for option in options if option is not NoneType]
     if others:
         return _of(*(get_origin(option) or option for option in (first, *others)))
     if get_origin(first) is list:
         [item] = get_args(first)
-        if item is int:
-            return _integers
         return _of(list) if item is Any else _list_of(item)
     if get_origin(first) is dict:
-        return _of(dict)
+        return _texts if Raw in get_args(first) else _of(dict)
+    if first is Logprobs:
+        return _logprobs
     if first is int:
         return _integer
-    if first is float:
-        return _of(float, int)
     return _nested(first) if issubclass(first, Struct) else _of(first)
 
 
@@ -116,7 +118,7 @@ def _shaped(shape: Callable[[Json], Json], how: _Fit) -> _Fit:
 def _fits_of(kind: type[Struct]) -> dict[str, _Fit]:
     fits = {}
     for item in msgspec.structs.fields(kind):
-        if item.name not in ("extra", "sent"):
+        if item.name not in ("extra", "unsent"):
             how = _fit_for(item.type)
             shape = SHAPES.get((kind, item.name))
             fits[item.name] = _shaped(shape, how) if shape else how
@@ -127,4 +129,7 @@ _FITS: Final[Mapping[type[Struct], Mapping[str, _Fit]]] = {
     kind: _fits_of(kind)
     for kind in vars(_schema).values()
     if isinstance(kind, type) and issubclass(kind, Struct)
+}
+_ALWAYS: Final[Mapping[type[Struct], tuple[str, ...]]] = {
+    kind: getattr(kind, "_always", ()) for kind in _FITS
 }

@@ -9,10 +9,11 @@ ns each; the others are compared with an all-absent tuple at once, and only wher
 set do the rows of the table run. Keys without a field come in `extra`, at their level.
 """
 
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import Raw
 
 from unstream._calls import Calls
 from unstream._dialects import CHOICE, DELTA, TOP, is_error
@@ -31,7 +32,7 @@ from unstream._schema import (
     Usage,
 )
 
-__all__ = ["Fold", "Sink"]
+__all__ = ["Fold", "Sink", "is_flat"]
 
 Sink: TypeAlias = StringIO
 
@@ -40,6 +41,26 @@ _FIELDS: Final = Delta.__struct_fields__
 _TABLED: Final = slice(_FIELDS.index("reasoning_details"), _FIELDS.index("extra"))
 _RARE: Final = _FIELDS[_TABLED]
 _NOTHING: Final = (None,) * len(_RARE)
+
+
+def is_flat(chunk: Chunk) -> bool:
+    """Say whether a chunk has nothing in it that may be nested at will.
+
+    `logprobs` is bulky, but kept as text.
+    """
+    if chunk.usage is not None or chunk.error is not None:
+        return False
+    for choice in chunk.choices or ():
+        delta = choice.delta
+        if choice.content_filter_results is not None:
+            return False
+        if delta is not None and (
+            delta.tool_calls
+            or isinstance(delta.content, list)
+            or msgspec.structs.astuple(delta)[_TABLED] != _NOTHING
+        ):
+            return False
+    return chunk.moderation is None
 
 
 class Fold:
@@ -53,6 +74,7 @@ class Fold:
         "extra",
         "has_halves",
         "id",
+        "inner_usage",
         "limit",
         "limits",
         "model",
@@ -71,6 +93,7 @@ class Fold:
         self.system_fingerprint = ""
         self.moderation: Json = None
         self.usage: State = {}  # {"usage": ...} once some came: a state for `merge`
+        self.inner_usage: State = {}  # the same for usage inside choices
         self.extra: State = {}
         self.choices: dict[int, _Choice] = {}
         self.error: Json = None
@@ -110,7 +133,7 @@ class Fold:
         if self.error is None:
             self.error = error
 
-    def _add_choice(self, piece: ChunkChoice) -> None:
+    def _add_choice(self, piece: ChunkChoice) -> None:  # noqa: C901 - as above
         index = piece.index or 0
         choice = self.choices.get(index)
         if choice is None:
@@ -120,6 +143,8 @@ class Fold:
             choice = self.choices[index] = _Choice(self.limits.tool_calls)
         if piece.delta is not None:
             choice.add(piece.delta)
+        elif piece.extra:
+            choice.add_alone(piece.extra)
         if piece.finish_reason:
             choice.finish(piece.finish_reason)
         if piece.logprobs is not None:
@@ -131,10 +156,14 @@ class Fold:
             choice.extra["native_finish_reason"] = piece.native_finish_reason
         if piece.extra:
             choice.add_extra(piece.extra)
+            if isinstance(usage := piece.extra.get("usage"), dict):
+                merge(self.inner_usage, "usage", usage)
         if choice.calls is not None and choice.calls.overflowed:
             self.limit = self.limit or "tool_calls"
 
-    def sinks(self, chunk: Chunk) -> dict[str, Sink | None] | None:
+    def sinks(  # noqa: PLR0911 - one return a reason
+        self, chunk: Chunk
+    ) -> dict[str, Sink | None] | None:
         """Say where each text of a chunk goes, if that is all that it would change.
 
         None where folding it would do anything else; a text whose sink is None is
@@ -177,23 +206,23 @@ class Fold:
         return self._usage()[0]
 
     def _usage(self) -> tuple[str | None, Json]:
-        if self.usage:
-            return "usage", self.usage["usage"]
-        inner: State = {}
-        for index in sorted(self.choices):
-            if isinstance(usage := self.choices[index].extra.get("usage"), dict):
-                merge(inner, "usage", usage)
-        if inner:
-            return "choice", inner["usage"]
         groq = self.extra.get("x_groq")
-        if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
-            return "x_groq", groq["usage"]
-        return None, None
+        found = {
+            "usage": self.usage.get("usage"),
+            "choice": self.inner_usage.get("usage"),
+            "x_groq": groq.get("usage") if isinstance(groq, dict) else None,
+        }
+        for source, usage in found.items():
+            # An empty one, or one of nulls alone, says nothing.
+            if isinstance(usage, dict) and any(v is not None for v in usage.values()):
+                return source, usage
+        return ("usage", found["usage"]) if self.usage else (None, None)
 
     def completion(self) -> ChatCompletion | None:
         """Return what has been folded so far, as a copy; None where nothing came."""
         usage = self._usage()[1]
         completion = fit(ChatCompletion, settle(self.extra))
+        completion.unsent = ()
         completion.id = self.id
         completion.created = self.created
         completion.model = self.model
@@ -245,7 +274,8 @@ class _Choice:
         self.strange: State = {}  # what has no field in the delta
         self.whole: Json = None  # a `message` where no delta stood
         self.finish_reason = ""
-        self.logprobs: State = {}
+        # The items of the lists, as JSON text: see `Logprobs`.
+        self.logprobs: dict[str, BytesIO | bytes | None] = {}
         self.extra: State = {}  # what has no field beside the delta
 
     def add(self, delta: Delta) -> None:  # noqa: C901, PLR0912 - as above
@@ -281,10 +311,17 @@ class _Choice:
             for key, value in delta.extra.items():
                 DELTA.get(key, stranger)(self.strange, key, value)
 
-    def sinks(self, piece: ChunkChoice) -> dict[str, Sink | None] | None:
+    def sinks(  # noqa: C901, PLR0911, PLR0912 - as above
+        self, piece: ChunkChoice
+    ) -> dict[str, Sink | None] | None:
         """Say where the texts of a piece go; see `Fold.sinks`."""
         delta = piece.delta
-        if delta is None or delta.extra or piece.extra or delta.role and not self.role:
+        if (
+            delta is None
+            or delta.extra
+            or piece.extra
+            or (delta.role and not self.role)
+        ):
             return None
         if piece.finish_reason or piece.logprobs is not None:
             return None
@@ -331,11 +368,16 @@ class _Choice:
         for part in [content] if isinstance(content, str) else content:
             self.parts.add(part)
 
+    def add_alone(self, extra: State) -> None:
+        """Take what stands where no delta does: a whole message, or an old `text`."""
+        if isinstance(message := extra.get("message"), dict):
+            self.whole = message
+        if isinstance(piece := extra.get("text"), str) and not self.has_delta:
+            self._add_content(piece)
+
     def add_extra(self, extra: State) -> None:
         for key, value in extra.items():
             CHOICE.get(key, latest)(self.extra, key, value)
-        if isinstance(message := extra.get("message"), dict):
-            self.whole = message
 
     def finish(self, reason: str) -> None:
         # Gemini's and some gateways' last chunk says "stop" after "tool_calls".
@@ -345,38 +387,55 @@ class _Choice:
         ):
             self.finish_reason = reason
 
-    def add_logprobs(self, logprobs: State) -> None:
+    def add_logprobs(self, logprobs: dict[str, Raw]) -> None:
         held = self.logprobs
-        for key, value in logprobs.items():
-            if value is None:
+        for key, raw in logprobs.items():
+            text = bytes(raw)
+            if text == b"null":
                 held.setdefault(key, None)
-            elif isinstance(value, list) and isinstance(held.get(key), list):
-                held[key].extend(value)
-            else:
-                held[key] = value
+                continue
+            if not text.isascii():
+                text = text.decode("utf-8", "replace").encode()
+            if text[:1] != b"[":
+                held[key] = text
+                continue
+            grown = held.get(key)
+            if not isinstance(grown, BytesIO):
+                grown = held[key] = BytesIO()
+            if items := text[1:-1].strip():
+                if grown.tell():
+                    grown.write(b",")
+                grown.write(items)
 
     # --- The result -------------------------------------------------------------------
 
     def settle(self, index: int) -> Choice:
         choice = fit(Choice, settle(self.extra))
+        choice.unsent = ()
         choice.index = index
         choice.message = self._message()
         choice.logprobs = self._logprobs()
         choice.finish_reason = self.finish_reason or None
         return choice
 
+    def _is_blank(self) -> bool:
+        texts = (self.content, self.reasoning, self.reasoning_content, self.refusal)
+        return not any(
+            (self.parts, self.calls, self.known, self.strange, *map(_text, texts))
+        )
+
     def _logprobs(self) -> Logprobs | None:
-        held = self.logprobs
-        if any(isinstance(value, list) for value in held.values()):
-            return fit(Logprobs, settle(held))
-        return None
+        if not any(isinstance(held, BytesIO) for held in self.logprobs.values()):
+            return None
+        return Logprobs({key: _array(held) for key, held in self.logprobs.items()})
 
     def _message(self) -> Message:
-        if self.whole is not None and not self.has_delta:
+        if self.whole is not None and self._is_blank():
             alone = _Choice(self.limit)
             alone.add(fit(Delta, self.whole))
             return alone._message()
         message = fit(Message, settle({**self.strange, **self.known}))
+        message.unsent = ()
         message.role = self.role or "assistant"
         message.content = _text(self.content)
         if self.parts is not None:
@@ -390,3 +449,9 @@ class _Choice:
 
 def _text(grown: StringIO | None) -> str | None:
     return None if grown is None else grown.getvalue()
+
+
+def _array(held: BytesIO | bytes | None) -> bytes:
+    if isinstance(held, BytesIO):
+        return b"[" + held.getvalue() + b"]"
+    return held or b"null"

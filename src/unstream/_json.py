@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
-__all__ = ["Json", "Malformed", "dump", "mend", "parse", "too_deep"]
+__all__ = ["SHALLOW", "Json", "Malformed", "dump", "mend", "parse", "too_deep"]
 
 Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
 
@@ -22,7 +22,10 @@ _MAX_DEPTH: Final = 150
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# No shorter payload can be deeper: every level has two brackets.
+SHALLOW: Final = 2 * _MAX_DEPTH
+# Possessive (*+): without it the matcher remembers every escape it has passed.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -37,7 +40,7 @@ def parse(payload: bytes) -> Json:
     string between two UTF-16 code units, stays in the text as it is: its other half may
     follow, see `mend`. NaN, Infinity and numbers beyond a double are refused.
     """
-    if too_deep(payload):
+    if len(payload) >= SHALLOW and too_deep(payload):
         raise Malformed(f"nested deeper than {_MAX_DEPTH}")
     try:
         return _decode(payload)
@@ -54,8 +57,6 @@ def parse(payload: bytes) -> Json:
 
 def too_deep(payload: bytes) -> bool:
     """Say whether a payload is nested deeper than anything that is folded."""
-    if len(payload) < 2 * _MAX_DEPTH:  # every level has two brackets
-        return False
     if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", payload).translate(None, _NO_BRACKETS)

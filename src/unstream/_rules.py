@@ -8,7 +8,6 @@ result.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable
 from io import StringIO
@@ -110,16 +109,10 @@ def keyed(state: State, key: str, value: Json) -> None:
     """Replace whole entries of a list by their `index`."""
     if not isinstance(value, list):
         return stranger(state, key, value)
-    held: list[Json] = state.setdefault(key, [])
-    for entry in value:
-        index = entry.get("index") if isinstance(entry, dict) else None
-        for place, other in enumerate(held):
-            if index is not None and other.get("index") == index:
-                held[place] = entry
-                break
-        else:
-            held.append(entry)
-    return None
+    held = state.get(key)
+    if not isinstance(held, Entries):
+        held = state[key] = Entries()
+    return held.add(value)
 
 
 # Strings that name something: a later one replaces, and is never glued on.
@@ -169,6 +162,7 @@ class Parts:
         if (
             not isinstance(newest, dict)
             or newest.get("type") != part.get("type")
+            or newest.get("index") != part.get("index")
             or not (_is_textual(newest) or _is_textual(part))
         ):
             newest = {}
@@ -176,15 +170,17 @@ class Parts:
         for key, value in part.items():
             if value is None:
                 newest.setdefault(key, None)
-            elif key == "text":
+            elif key == "text" or (key in _NESTED and isinstance(value, str)):
                 text(newest, key, value)
             elif key in _NESTED and isinstance(value, list):
                 if not isinstance(newest.get(key), Parts):
                     newest[key] = Parts()
                 for inner in value:
                     newest[key].add(inner)
-            else:
-                last(newest, key, value)
+            elif isinstance(value, list):
+                extend(newest, key, value)
+            elif value != "" or key not in newest:
+                newest[key] = value
 
     def settle(self) -> list[Json]:
         """Return the parts so far."""
@@ -199,6 +195,29 @@ def _is_textual(part: State) -> bool:
 
 
 _TEXTS: Final = ("text", "summary", "data")
+
+
+class Entries:
+    """Entries of a list, keyed by `index`; one without stands for itself."""
+
+    __slots__ = ("_by_index", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[Json] = []
+        self._by_index: dict[str, int] = {}
+
+    def add(self, entries: list[Json]) -> None:
+        """Take the next entries, each in full."""
+        for entry in entries:
+            index = entry.get("index") if isinstance(entry, dict) else None
+            place = len(self.entries)
+            if index is not None:
+                place = self._by_index.setdefault(repr(index), place)
+            self.entries[place : place + 1] = [entry]
+
+    def settle(self) -> list[Json]:
+        """Return the entries so far."""
+        return [settle(entry) for entry in self.entries]
 
 
 class Details:
@@ -305,6 +324,8 @@ def audio(state: State, key: str, value: Json) -> None:
     """Fold a piece of spoken output."""
     if not isinstance(value, dict):
         return stranger(state, key, value)
+    if all(inner is None for inner in value.values()):
+        return None
     held = state.get(key)
     if not isinstance(held, Sound):
         held = state[key] = Sound()
@@ -315,13 +336,16 @@ def function_call(state: State, key: str, value: Any) -> None:
     """Fold the deprecated function call: name first, arguments concatenated."""
     if not isinstance(value, FunctionDelta):
         return stranger(state, key, value)
+    if value == FunctionDelta():
+        return None
     held = state.get(key)
     if not isinstance(held, dict):
         held = state[key] = {"name": "", "arguments": StringIO()}
     held["name"] = held["name"] or value.name or ""
     held["arguments"].write(value.arguments or "")
     for name, inner in (value.extra or {}).items():
-        latest(held, name, inner)
+        if name not in ("name", "arguments"):
+            latest(held, name, inner)
     return None
 
 
@@ -340,7 +364,7 @@ def join_base64(data: str) -> str:
             base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True)
             for piece in _SEGMENT.findall(data)
         ]
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one
         return data
     return base64.b64encode(b"".join(pieces)).decode()
 
@@ -353,6 +377,6 @@ def settle(value: Any) -> Json:
         return {key: settle(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [settle(inner) for inner in value]
-    if isinstance(value, Parts | Details | Sound):
+    if isinstance(value, Parts | Details | Entries | Sound):
         return value.settle()
     return value

@@ -9,10 +9,11 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 `service_tier` is any string.
 """
 
-from typing import ClassVar, Final
+import json
+from typing import ClassVar, Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Raw, Struct, field
 
 from unstream._json import Json
 
@@ -76,7 +77,7 @@ class Delta(_Part, gc=False, forbid_unknown_fields=True):
 class ChunkChoice(_Part, gc=False, forbid_unknown_fields=True):
     index: int | None = None
     delta: Delta | None = None
-    logprobs: dict[str, Json] | None = None
+    logprobs: dict[str, Raw] | None = None
     finish_reason: str | None = None
     content_filter_results: dict[str, Json] | None = None
     native_finish_reason: str | None = None
@@ -113,41 +114,84 @@ class _Whole(Struct, kw_only=True):
     _always: ClassVar[tuple[str, ...]] = ()
 
     extra: dict[str, Json] = field(default_factory=dict)
+    unsent: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON of the completion."""
         return _plain_struct(self)
 
 
-class TopLogprob(_Whole):
+class TopLogprob(Struct):
     """One of the likeliest tokens at a position."""
 
-    _always = ("bytes",)
-
     token: str
     logprob: float
-    bytes: list[int] | UnsetType | None = UNSET
+    bytes: list[int] | None = None
 
 
-class TokenLogprob(_Whole):
+class TokenLogprob(Struct):
     """One token and its log probability, a 64-bit float."""
 
-    _always = ("bytes", "top_logprobs")
-
     token: str
     logprob: float
-    bytes: list[int] | UnsetType | None = UNSET
-    top_logprobs: list[TopLogprob] | UnsetType | None = UNSET
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprob] | None = None
 
 
-class Logprobs(_Whole):
-    """The log probabilities of a choice, a list for each kind of text."""
+_Tokens: TypeAlias = list[TokenLogprob] | None
+_decode_tokens = msgspec.json.Decoder(_Tokens).decode
 
-    _always = ("content", "refusal", "reasoning_content")
 
-    content: list[TokenLogprob] | UnsetType | None = UNSET
-    refusal: list[TokenLogprob] | UnsetType | None = UNSET
-    reasoning_content: list[TokenLogprob] | UnsetType | None = UNSET
+class Logprobs:
+    """The log probabilities of a choice, a list for each kind of text.
+
+    There are thousands, and most are stored without being looked at: they stay the JSON
+    text that was sent, and are decoded when they are first looked at. `lists` holds
+    that text by key: of `content`, `refusal` and `reasoning_content`, and of any other
+    key that came. A property is None where none came, or only in a shape of its own
+    (Fireworks, Together); `to_dict` shows every shape, and keys that tokens have more.
+    """
+
+    __slots__ = ("_decoded", "lists")
+
+    def __init__(self, lists: dict[str, bytes]) -> None:
+        self.lists = lists
+        self._decoded: dict[str, _Tokens] = {}
+
+    @property
+    def content(self) -> _Tokens:
+        """The tokens of the content."""
+        return self._tokens("content")
+
+    @property
+    def refusal(self) -> _Tokens:
+        """The tokens of the refusal."""
+        return self._tokens("refusal")
+
+    @property
+    def reasoning_content(self) -> _Tokens:
+        """The tokens of the reasoning (DeepSeek)."""
+        return self._tokens("reasoning_content")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain dicts and lists, shaped as the JSON of the completion."""
+        return {key: json.loads(text) for key, text in self.lists.items()}
+
+    def _tokens(self, key: str) -> _Tokens:
+        if key not in self._decoded:
+            try:
+                self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
+            except msgspec.ValidationError:
+                self._decoded[key] = None
+        return self._decoded[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Logprobs) and self.lists == other.lists
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Logprobs({self.lists!r})"
 
 
 class Function(_Whole):
@@ -295,36 +339,35 @@ class ChatCompletion(_Whole):
     service_tier: str | None = None
     system_fingerprint: str | None = None
     moderation: Json = None
-    # A body that was a whole completion already is passed on as it was.
-    sent: dict[str, Json] | None = None
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return plain dicts and lists, shaped as the JSON of the completion."""
-        if self.sent is None:
-            return _plain_struct(self)
-        copy: dict[str, Json] = msgspec.to_builtins(self.sent)
-        return copy
 
     def to_json(self) -> bytes:
         """Return the completion as compact JSON."""
-        return msgspec.json.encode(self.sent or _plain_struct(self))
+        return msgspec.json.encode(_plain_struct(self, as_text=True))
 
 
-def _plain(value: Json) -> Json:
+def _plain(value: Json, *, as_text: bool) -> Json:
     if isinstance(value, _Whole):
-        return _plain_struct(value)
+        return _plain_struct(value, as_text=as_text)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, as_text=as_text) for item in value]
+    if isinstance(value, Logprobs):
+        if as_text:
+            return {key: Raw(text) for key, text in value.lists.items()}
+        return value.to_dict()
     return msgspec.to_builtins(value) if isinstance(value, dict) else value
 
 
-def _plain_struct(whole: _Whole) -> dict[str, Json]:
+def _plain_struct(whole: _Whole, *, as_text: bool = False) -> dict[str, Json]:
     """Turn a Struct into a dict, with its `extra` among the keys."""
     plain: dict[str, Json] = {}
     for name in whole.__struct_fields__:
         value = getattr(whole, name)
-        if value is not UNSET and (value is not None or name in whole._always):  # noqa: SLF001
-            plain[name] = _plain(value)
+        if value is not None or name in whole._always:  # noqa: SLF001
+            plain[name] = _plain(value, as_text=as_text)
+    del plain["unsent"]
+    for name in whole.unsent:
+        if plain[name] == _plain(getattr(type(whole)(), name), as_text=as_text):
+            del plain[name]
     for key, value in plain.pop("extra").items():
         plain.setdefault(key, value)
     return plain

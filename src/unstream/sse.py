@@ -21,6 +21,7 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 # enough to hold for one connection.
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
+_LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -58,6 +59,7 @@ class Decoder:
         "_error_field",
         "_event",
         "_event_retry",
+        "_has_fields",
         "_head",
         "_id",
         "_limit",
@@ -88,10 +90,16 @@ class Decoder:
         self._event_retry: int | None = None
         self._id = ""  # the standard's buffer: committed by the blank line
         self._skipping = False
+        self._has_fields = False
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
         self.n_unknown: int = 0
+
+    @property
+    def is_stream(self) -> bool:
+        """Say whether any line so far was a comment or a field of the standard."""
+        return self._has_fields or bool(self._data)
 
     @property
     def idle(self) -> bool:
@@ -145,8 +153,9 @@ class Decoder:
             self._line_size += len(rest)
             if self._line_size > self._limit - self._size:
                 self._line_lost = True
+                if not self._line[0].startswith(b":"):
+                    self._skip()
                 self._line.clear()
-                self._skip()
         return events
 
     def close(self, *, rest: bool = False) -> list[Event]:
@@ -185,24 +194,27 @@ class Decoder:
             if not line:
                 self._dispatch(events)
             elif len(line) > self._limit - self._size:
-                self._skip()
+                if line[:1] != b":":  # a comment is no part of the event
+                    self._skip()
             elif line[:5] == b"data:":  # half the cost of startswith
                 if not self._skipping:
                     # One space after the colon belongs to the syntax.
                     value = line[6:] if line[5:6] == b" " else line[5:]
                     self._data.append(value)
-                    self._size += len(value)
+                    self._size += len(value) + _LINE
             else:
                 self._field(line, events)
 
     def _field(self, line: bytes, events: list[Event]) -> None:
-        name, _, value = line.partition(b":")
+        name, colon, value = line.partition(b":")
         value = value.removeprefix(b" ")
+        has_fields, self._has_fields = self._has_fields, True
         if not name:  # a comment
             return
         if name == b"data":
             if not self._skipping:
                 self._data.append(value)
+                self._size += _LINE
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
@@ -213,9 +225,10 @@ class Decoder:
             # slow, and refused by Python beyond 4,300.
             if value.isdigit() and len(value.lstrip(b"0")) <= 18:  # noqa: PLR2004
                 self.retry = self._event_retry = int(value)
-        elif name == b"error" and self._error_field:
+        elif name == b"error" and colon and self._error_field:
             events.append(Event("error", value, self.last_event_id))
         else:
+            self._has_fields = has_fields
             self.n_unknown += 1
 
     def _dispatch(self, events: list[Event]) -> None:
