@@ -22,10 +22,11 @@ from unstream.sse import BytesLike, Decoder, Event
 __all__ = ["Accumulator", "afold", "fold", "fold_chunks"]
 
 # A feed is read in blocks, so that the lines of one block, not of a whole capture, are
-# held beside it: 64 KiB is what most transports hand out at once. A block of events of
-# several kinds is halved down to _SPLIT, about 60 events.
+# held beside it: 64 KiB is what most transports hand out at once.
 _BLOCK: Final = 64 * 1024
-_SPLIT: Final = 16 * 1024
+# How much is read line by line where a run of like events ends: a few events, in which
+# the next run is likely to begin.
+_STRETCH: Final = 1024
 # Feeds below _SMALL bytes are held, _HELD of them at most: at 300 bytes an event again
 # about a block, and never more than 256 KiB.
 _SMALL: Final = 4096
@@ -48,6 +49,7 @@ class Accumulator:
         "_decoder",
         "_fold",
         "_held",
+        "_is_idle",
         "_lane",
         "_n_bytes",
         "_n_events",
@@ -61,6 +63,7 @@ class Accumulator:
         limits = limits or _LIMITS
         self._fold = Fold(limits)
         self._lane = Lane(self._fold) if express else None
+        self._is_idle = False  # the decoder stands between two events
         self._held: list[bytes] = []
         self._rest = b""  # the beginning of an event
         self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
@@ -122,7 +125,7 @@ class Accumulator:
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
-            self._take(self._decoder.feed(self._rest))
+            self._decode(self._rest)
             if self._n_bytes <= self._fold.limits.stream_bytes:
                 self._end()
             self._outcome = self._judge()
@@ -135,10 +138,14 @@ class Accumulator:
         held = self._held
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
-        room = self._fold.limits.stream_bytes - self._n_bytes
+        limits = self._fold.limits
         self._n_bytes += len(data)
-        if len(data) > room:
-            data = data[: max(room, 0)]
+        if self._n_bytes > limits.stream_bytes:
+            data = data[: max(limits.stream_bytes - self._n_bytes + len(data), 0)]
+        if self._body is not None:
+            self._body.append(data)
+            if self._decoder.is_stream or self._n_bytes > limits.event_bytes:
+                self._body = None
         if len(data) <= _BLOCK:
             self._read_block(data)
         else:
@@ -146,18 +153,10 @@ class Accumulator:
                 self._read_block(data[start : start + _BLOCK])
 
     def _read_block(self, block: bytes) -> None:
-        decoder = self._decoder
-        if self._body is not None:
-            self._body.append(block)
-            if decoder.is_stream or self._n_bytes > self._fold.limits.event_bytes:
-                self._body = None
-        rest, self._rest = self._rest, b""
-        start = 0
-        if not decoder.idle:  # then there is no rest
-            found = block.find(b"\n\n")
-            start = found + 2 if found >= 0 else len(block)
-            self._take(decoder.feed(block[:start]))
-        end = block.rfind(b"\n\n", start) + 2
+        rest = self._rest
+        if not (self._is_idle or rest):
+            block = self._resume(block)
+        end = block.rfind(b"\n\n") + 2
         if end == 1:
             # The blank line may be cut in two.
             end = int(rest.endswith(b"\n") and block.startswith(b"\n"))
@@ -165,47 +164,68 @@ class Accumulator:
         if (
             not end
             or lane is None
-            or not decoder.idle
+            or not self._is_idle
             or len(rest) + len(block) > self._fold.limits.event_bytes
         ):
-            self._take(decoder.feed(rest + block[start:]))
+            self._rest = b""
+            self._decode(rest + block)
             return
-        # One copy: the copying of a block is a tenth of all the time that it takes.
-        self._read_events(b"".join((rest, memoryview(block)[start:end])), lane)
-        if len(block) - end < _SMALL:
-            self._rest = block[end:]
-        else:
-            self._take(decoder.feed(block[end:]))
+        if not rest and end == len(block):
+            self._read_events(block, lane)
+            return
+        # One copy: copying a block is a tenth of all that it costs.
+        self._read_events(b"".join((rest, memoryview(block)[:end])), lane)
+        self._rest = block[end:]
+        if len(self._rest) >= _SMALL:
+            self._decode(self._rest)
+            self._rest = b""
+
+    def _resume(self, block: bytes) -> bytes:
+        """Finish the event that an earlier block began; return what comes after it."""
+        found = block.find(b"\n\n")
+        end = found + 2 if found >= 0 else len(block)
+        self._decode(block[:end])
+        return block[end:]
+
+    def _decode(self, data: bytes) -> None:
+        """Take the ordinary way."""
+        self._take(self._decoder.feed(data))
+        self._is_idle = self._decoder.idle
 
     def _read_events(self, block: bytes, lane: Lane) -> None:
         """Read a block that starts and ends between two events."""
-        if n := lane.whole(block):
-            self._n_events += n
-            return
-        if len(block) > _SPLIT and lane.is_ready:
-            # Half of it may be of one kind.
-            end = block.find(b"\n\n", len(block) // 2) + 2
-            if end < len(block):
-                self._read_events(block[:end], lane)
-                self._read_events(block[end:], lane)
-                return
+        start, stop = 0, len(block)
+        while start < stop:
+            end = lane.reach(block, start)
+            n = lane.whole(block[start:end] if end - start < stop else block)
+            if n:
+                self._n_events += n
+                start = end
+            if start < stop:
+                # Events of other kinds, after which there may be a run again.
+                end = stop
+                if lane.is_hopeful and stop - start > _STRETCH:
+                    end = block.find(b"\n\n", start + _STRETCH) + 2
+                self._read_lines(block[start:end], lane)
+                start = end
+
+    def _read_lines(self, block: bytes, lane: Lane) -> None:
+        """Read a block, as above, line by line."""
         lines = block.split(b"\n")
         del lines[-2:]
         if any(lines[1::2]) or _CR in block:  # not every event is of one line
-            lane.disturb()
-            self._take(self._decoder.feed(block))
+            self._decode(block)
             return
         lines = lines[::2]
         at = 0
         while at < len(lines):
+            end = at + 1
             if lane.is_ready:
                 end, taken = lane.run(lines, at)
                 if taken:
                     self._n_events += end - at
                     at = end
                     end += 1
-            else:
-                end = at + 1
             for line in lines[at:end]:
                 self._line(line, lane)
             at = end
@@ -215,7 +235,7 @@ class Accumulator:
         if line[:6] != b"data: ":
             if line[:1] != b":":
                 lane.disturb()
-                self._take(self._decoder.feed(line + b"\n\n"))
+                self._decode(line + b"\n\n")
             return
         chunk = self._payload(line[6:])
         if chunk is None:

@@ -35,6 +35,18 @@ _REST: Final = 64  # events taken the ordinary way before it may learn once more
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
+_NEAR: Final = 1024  # bytes to which the end of a run is sought
+_MOST_LOSSES: Final = 32  # blocks that go by untried after others that were no good
+
+# What stands before a text, as compact JSON and as Python's `json.dumps` writes it.
+_NEEDLES: Final = {
+    name: (f'"{name}":"'.encode(), f'"{name}": "'.encode())
+    for name in (
+        *("content", "reasoning_content", "reasoning", "refusal"),
+        *("arguments", "input", "text", "summary", "data", "obfuscation", "p"),
+    )
+}
+
 _decode_text = msgspec.json.Decoder(str).decode
 # Possessive (*+): without it the matcher remembers every escape it has passed.
 _BODY: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -93,7 +105,15 @@ class _Skeleton:
 class Lane:
     """The skeletons of one stream, and what they take of it."""
 
-    __slots__ = ("_credit", "_epoch", "_fold", "_losses", "_newest", "_skeletons")
+    __slots__ = (
+        "_credit",
+        "_epoch",
+        "_fold",
+        "_losses",
+        "_newest",
+        "_penalty",
+        "_skeletons",
+    )
 
     def __init__(self, fold: Fold) -> None:
         self._fold = fold
@@ -101,7 +121,8 @@ class Lane:
         self._newest: _Skeleton | None = None
         self._epoch = 0  # counts the events that may have changed the fold
         self._credit = _CREDIT
-        self._losses = 0  # blocks in a row that were no good to take whole
+        self._losses = 0  # blocks not to be tried as a whole
+        self._penalty = 0
 
     # --- Learning ---------------------------------------------------------------------
 
@@ -161,26 +182,63 @@ class Lane:
 
     # --- Taking -----------------------------------------------------------------------
 
+    @property
+    def is_hopeful(self) -> bool:
+        """Say whether blocks have lately been good to take whole."""
+        return self._newest is not None and not self._losses
+
+    def reach(self, block: bytes, start: int) -> int:
+        """Return where the run of events of one skeleton ends that begins at `start`.
+
+        It is a guess, from the beginnings of a few events; `start` where there is none.
+        """
+        skeleton = self._newest
+        if skeleton is None or len(skeleton.middles) > 1:
+            return start
+        if self._losses:
+            self._losses -= 1
+            return start
+        prefix = skeleton.prefix
+        stop = len(block)
+        if not block.startswith(prefix, start):
+            self._lose()
+            return start
+        last = block.rfind(b"\n\n", start, -2) + 2
+        if last == 1 or block.startswith(prefix, last):
+            return stop
+        low, high = start, last
+        while high - low > _NEAR:
+            middle = block.find(b"\n\n", (low + high) // 2, high) + 2
+            if middle in (1, high):
+                break
+            if block.startswith(prefix, middle):
+                low = middle
+            else:
+                high = middle
+        if low == start:
+            self._lose()
+        return low
+
     def whole(self, block: bytes) -> int:
         """Take a block of whole events if all are of one skeleton; return how many.
 
         0 where they are not, and then nothing has been folded.
         """
         skeleton = self._newest
-        if (
-            skeleton is None
-            or len(skeleton.middles) > 1
-            or not block.startswith(skeleton.prefix)
-            or not block.startswith(skeleton.prefix, block.rfind(b"\n\n", 0, -2) + 2)
-            or self._losses > 0
-            or not self._renew(skeleton)
-        ):
-            self._losses -= self._losses > 0
+        if not block or skeleton is None or not self._renew(skeleton):
             return 0
         n = self._whole(skeleton, block)
-        self._losses = 0 if n else 4
-        self._credit = max(self._credit, _CREDIT if n else 0)
+        if n:
+            self._penalty = 0
+            self._credit = max(self._credit, _CREDIT)
+        else:
+            self._lose()
         return n
+
+    def _lose(self) -> None:
+        # The first time it costs nothing: runs do end.
+        self._losses = self._penalty
+        self._penalty = min(2 * self._penalty + 1, _MOST_LOSSES)
 
     def _whole(self, skeleton: _Skeleton, block: bytes) -> int:
         needle, tail = skeleton.needle, skeleton.tail
@@ -228,9 +286,7 @@ class Lane:
                 sink.write(text)
         return n
 
-    def run(
-        self, lines: list[bytes], start: int
-    ) -> tuple[int, bool]:
+    def run(self, lines: list[bytes], start: int) -> tuple[int, bool]:
         """Take the lines from `start` on, each a whole event, while they fit.
 
         Return where it stopped, and whether what lies before was taken: if not, those
@@ -337,13 +393,15 @@ def _learn(line: bytes, chunk: Chunk, names: list[str]) -> _Skeleton | None:
     """Cut the texts out of an event, and prove that it can be filled again."""
     holes = []
     for name in names:
-        found = [b'"%b":"' % name.encode(), b'"%b": "' % name.encode()]
-        [needle, *others] = [each for each in found if each in line] or [b""]
-        if not needle or others or line.count(needle) > 1:
+        for needle in _NEEDLES[name]:
+            at = line.find(needle)
+            if at >= 0:
+                break
+        else:
             return None
-        start = line.index(needle) + len(needle)
+        start = at + len(needle)
         match = _BODY.match(line, start)
-        if match is None:
+        if match is None or line.find(needle, start) >= 0:
             return None
         holes.append((start, match.end(), name))
     holes.sort()
