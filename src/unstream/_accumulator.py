@@ -11,9 +11,18 @@ import msgspec
 
 from unstream._dialects import error_in, is_error, is_noise, is_whole
 from unstream._express import Lane
-from unstream._fit import fit
+from unstream._fit import fit, open_chunk
 from unstream._fold import Fold, is_flat
-from unstream._json import SHALLOW, Json, Malformed, dump, mend, parse, too_deep
+from unstream._json import (
+    SHALLOW,
+    Json,
+    Malformed,
+    decode,
+    dump,
+    mend,
+    parse,
+    too_deep,
+)
 from unstream._limits import Limits
 from unstream._outcome import Ending, Outcome, StreamFinished
 from unstream._schema import ChatCompletion, Chunk, decode_chunk
@@ -31,6 +40,7 @@ _STRETCH: Final = 1024
 # about a block, and never more than 256 KiB.
 _SMALL: Final = 4096
 _HELD: Final = 64
+_SHORT: Final = 64  # what is longer is not looked at for being [DONE] with spaces
 _SPACE: Final = b" \t\r\n"
 _CR: Final = ord("\r")
 
@@ -48,6 +58,7 @@ class Accumulator:
         "_cut_off",
         "_decoder",
         "_fold",
+        "_has_strangers",
         "_held",
         "_is_idle",
         "_lane",
@@ -70,6 +81,7 @@ class Accumulator:
         # The input so far, while it may be one JSON object instead of events.
         self._body: list[bytes] | None = []
         self._whole: ChatCompletion | None = None
+        self._has_strangers = False
         self._n_bytes = 0
         self._n_events = 0
         self._n_malformed = 0
@@ -257,12 +269,13 @@ class Accumulator:
                 self._payload(event.data)
 
     def _payload(self, data: bytes) -> Chunk | None:
-        """Take a payload; return the chunk if it was one of known keys and types."""
+        """Take a payload; return the chunk if it was one and nothing else."""
+        if self._has_strangers:
+            return self._odd(data)
         try:
             chunk = decode_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._odd(data)
-            return None
+            return self._odd(data)
         self._n_events += 1
         if len(data) >= SHALLOW and not is_flat(chunk) and too_deep(data):
             self._n_malformed += 1
@@ -270,31 +283,36 @@ class Accumulator:
         self._fold.add(chunk)
         return chunk
 
-    def _odd(self, data: bytes) -> None:
+    def _odd(self, data: bytes) -> Chunk | None:
         """Take a payload that is not a chunk of known keys in known types."""
-        if data.strip(_SPACE) == b"[DONE]":
+        if len(data) < _SHORT and data.strip(_SPACE) == b"[DONE]":
             self._n_events += 1
             self._fold.done = True
-            return
+            return None
         try:
             sent = self._parse(data)
         except Malformed:
             if not self._split(data):
                 self._n_events += 1
                 self._n_malformed += 1
-            return
+            return None
         self._n_events += 1
-        if isinstance(sent, dict):
-            self._object(sent)
-        else:
+        if not isinstance(sent, dict):
             self._n_malformed += 1
-
-    def _object(self, sent: dict[str, Json]) -> None:
+            return None
         error = error_in(sent)
         if error is not None:
             self._fold.fail(error)
-        if error is not sent and not is_noise(sent):
-            self._fold.add(fit(Chunk, sent))
+        if error is sent or is_noise(sent):
+            return None
+        chunk = open_chunk(data, sent)
+        # A stream that carried a stranger will do so again: to find that out by a
+        # failed decode costs as much as a decode.
+        self._has_strangers = bool(
+            chunk.extra or any(choice.extra for choice in chunk.choices or ())
+        )
+        self._fold.add(chunk)
+        return chunk if error is None else None
 
     def _report(self, data: bytes) -> None:
         """Take the payload of an event, or a field, that is named `error`."""
@@ -330,9 +348,12 @@ class Accumulator:
         return True
 
     def _parse(self, data: bytes) -> Json:
-        if b"\\u" in data:
+        try:
+            return decode(data)
+        except Malformed:
+            # It may be for a lone surrogate that the strict way failed.
             self._fold.has_halves = True
-        return parse(data)
+            return parse(data)
 
     # --- The end ----------------------------------------------------------------------
 
@@ -358,7 +379,7 @@ class Accumulator:
             sent = mend(sent) if self._fold.has_halves else sent
             self._whole = fit(ChatCompletion, sent)
         else:
-            self._object(sent)
+            self._odd(body)
 
     def _judge(self) -> Outcome:
         fold, whole = self._fold, self._whole

@@ -15,9 +15,16 @@ from msgspec import UNSET, Raw, Struct
 from unstream import _schema
 from unstream._dialects import SHAPES
 from unstream._json import Json, dump, mend
-from unstream._schema import Logprobs
+from unstream._schema import (
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Extra,
+    Logprobs,
+    decode_open_chunk,
+)
 
-__all__ = ["fit"]
+__all__ = ["fit", "open_chunk"]
 
 Kind = TypeVar("Kind", bound=Struct)
 
@@ -45,6 +52,30 @@ def fit(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     if absent := [name for name in _ALWAYS[kind] if name not in known]:
         known["unsent"] = tuple(absent)
     return kind(**known)
+
+
+def open_chunk(data: bytes, sent: Mapping[str, Json]) -> Chunk:
+    """Put a payload, and what it was parsed into, into a chunk with its strangers.
+
+    In the usual case, strangers but known keys of known types, the decoder does the
+    most of it, at a third of the cost of `fit`.
+    """
+    try:
+        chunk: Chunk = decode_open_chunk(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return fit(Chunk, sent)
+    _add_strangers(chunk, sent)
+    for choice, sent_choice in zip(chunk.choices or (), sent.get("choices") or ()):
+        _add_strangers(choice, sent_choice)
+        if choice.delta is not None:
+            _add_strangers(choice.delta, sent_choice["delta"])
+    return chunk
+
+
+def _add_strangers(part: Chunk | ChunkChoice | Delta, sent: Mapping[str, Json]) -> None:
+    known = _KNOWN[type(part)]
+    if not known.issuperset(sent):
+        part.extra = Extra((key, sent[key]) for key in sent if key not in known)
 
 
 def _of(*types: type) -> _Fit:
@@ -132,4 +163,7 @@ _FITS: Final[Mapping[type[Struct], Mapping[str, _Fit]]] = {
 }
 _ALWAYS: Final[Mapping[type[Struct], tuple[str, ...]]] = {
     kind: getattr(kind, "_always", ()) for kind in _FITS
+}
+_KNOWN: Final[Mapping[type[Struct], frozenset[str]]] = {
+    kind: frozenset(fits) for kind, fits in _FITS.items()
 }

@@ -9,7 +9,7 @@ ns each; the others are compared with an all-absent tuple at once, and only wher
 set do the rows of the table run. Keys without a field come in `extra`, at their level.
 """
 
-from io import BytesIO, StringIO
+from io import StringIO
 from typing import Final, TypeAlias
 
 import msgspec
@@ -274,8 +274,8 @@ class _Choice:
         self.strange: State = {}  # what has no field in the delta
         self.whole: Json = None  # a `message` where no delta stood
         self.finish_reason = ""
-        # The items of the lists, as JSON text: see `Logprobs`.
-        self.logprobs: dict[str, BytesIO | bytes | None] = {}
+        # The pieces of each list, as JSON text: see `Logprobs`.
+        self.logprobs: dict[str, list[bytes]] = {}
         self.extra: State = {}  # what has no field beside the delta
 
     def add(self, delta: Delta) -> None:  # noqa: C901, PLR0912 - as above
@@ -391,21 +391,13 @@ class _Choice:
         held = self.logprobs
         for key, raw in logprobs.items():
             text = bytes(raw)
+            pieces = held.get(key)
             if text == b"null":
-                held.setdefault(key, None)
-                continue
-            if not text.isascii():
-                text = text.decode("utf-8", "replace").encode()
-            if text[:1] != b"[":
-                held[key] = text
-                continue
-            grown = held.get(key)
-            if not isinstance(grown, BytesIO):
-                grown = held[key] = BytesIO()
-            if items := text[1:-1].strip():
-                if grown.tell():
-                    grown.write(b",")
-                grown.write(items)
+                held.setdefault(key, [])
+            elif pieces and text[:1] == pieces[-1][:1] == b"[":
+                pieces.append(text)
+            else:
+                held[key] = [text]
 
     # --- The result -------------------------------------------------------------------
 
@@ -425,9 +417,10 @@ class _Choice:
         )
 
     def _logprobs(self) -> Logprobs | None:
-        if not any(isinstance(held, BytesIO) for held in self.logprobs.values()):
+        lists = {key: _joined(pieces) for key, pieces in self.logprobs.items()}
+        if not any(text.startswith(b"[") for text in lists.values()):
             return None
-        return Logprobs({key: _array(held) for key, held in self.logprobs.items()})
+        return Logprobs(lists)
 
     def _message(self) -> Message:
         if self.whole is not None and self._is_blank():
@@ -451,7 +444,12 @@ def _text(grown: StringIO | None) -> str | None:
     return None if grown is None else grown.getvalue()
 
 
-def _array(held: BytesIO | bytes | None) -> bytes:
-    if isinstance(held, BytesIO):
-        return b"[" + held.getvalue() + b"]"
-    return held or b"null"
+def _joined(pieces: list[bytes]) -> bytes:
+    """Join the texts of lists into that of one list."""
+    if not pieces:
+        return b"null"
+    text = pieces[-1]
+    if text.startswith(b"["):
+        items = (piece[1:-1].strip() for piece in pieces)
+        text = b"[" + b",".join(item for item in items if item) + b"]"
+    return text if text.isascii() else text.decode("utf-8", "replace").encode()

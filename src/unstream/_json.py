@@ -12,7 +12,16 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
-__all__ = ["SHALLOW", "Json", "Malformed", "dump", "mend", "parse", "too_deep"]
+__all__ = [
+    "SHALLOW",
+    "Json",
+    "Malformed",
+    "decode",
+    "dump",
+    "mend",
+    "parse",
+    "too_deep",
+]
 
 Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
 
@@ -33,6 +42,20 @@ class Malformed(ValueError):
     """A payload is not JSON, or JSON that nobody can want."""
 
 
+class TooDeep(Malformed):
+    """A payload is nested deeper than anything that is folded."""
+
+
+def decode(payload: bytes) -> Json:
+    """Parse one payload as strictly as can be; raise Malformed."""
+    if len(payload) >= SHALLOW and too_deep(payload):
+        raise TooDeep(f"nested deeper than {_MAX_DEPTH}")
+    try:
+        return _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+
+
 def parse(payload: bytes) -> Json:
     """Parse one payload; raise Malformed where it is not JSON.
 
@@ -40,11 +63,11 @@ def parse(payload: bytes) -> Json:
     string between two UTF-16 code units, stays in the text as it is: its other half may
     follow, see `mend`. NaN, Infinity and numbers beyond a double are refused.
     """
-    if len(payload) >= SHALLOW and too_deep(payload):
-        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
     try:
-        return _decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode(payload)
+    except TooDeep:
+        raise
+    except Malformed:
         pass
     text = payload.decode("utf-8", "replace")
     try:

@@ -102,6 +102,24 @@ class Chunk(_Part, gc=False, forbid_unknown_fields=True):
 decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
 
 
+# The same, passing over strangers where servers put them most: see `_fit.open_chunk`.
+
+
+class _OpenDelta(Delta, gc=False, forbid_unknown_fields=False):
+    pass
+
+
+class _OpenChoice(ChunkChoice, gc=False, forbid_unknown_fields=False):
+    delta: _OpenDelta | None = None
+
+
+class _OpenChunk(Chunk, gc=False, forbid_unknown_fields=False):
+    choices: list[_OpenChoice] | None = None  # type: ignore[assignment]
+
+
+decode_open_chunk: Final = msgspec.json.Decoder(_OpenChunk).decode
+
+
 # --- The completion -------------------------------------------------------------------
 #
 # A field that is None is left out of the JSON, but for those in `_always`. `extra`
