@@ -148,6 +148,8 @@ class Accumulator:
     def _read(self) -> None:
         """Read what the feeds left, but for an event that has just begun."""
         held = self._held
+        if not held:
+            return
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         limits = self._fold.limits
@@ -188,7 +190,8 @@ class Accumulator:
         # One copy: copying a block is a tenth of all that it costs.
         self._read_events(b"".join((rest, memoryview(block)[:end])), lane)
         self._rest = block[end:]
-        if len(self._rest) >= _SMALL:
+        # With a CR in it, it may hold whole events.
+        if len(self._rest) >= _SMALL or _CR in self._rest:
             self._decode(self._rest)
             self._rest = b""
 
@@ -216,7 +219,7 @@ class Accumulator:
             if start < stop:
                 # Events of other kinds, after which there may be a run again.
                 end = stop
-                if lane.is_hopeful and stop - start > _STRETCH:
+                if lane.is_hopeful and stop - start > 2 * _STRETCH:
                     end = block.find(b"\n\n", start + _STRETCH) + 2
                 self._read_lines(block[start:end], lane)
                 start = end
@@ -380,6 +383,7 @@ class Accumulator:
             self._whole = fit(ChatCompletion, sent)
         else:
             self._odd(body)
+            self._n_events = 0  # it was none
 
     def _judge(self) -> Outcome:
         fold, whole = self._fold, self._whole

@@ -1,0 +1,239 @@
+"""The express lane gives what the ordinary road gives, whatever is aimed at it."""
+
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.shapes import SHAPES, build
+from unstream import Accumulator, Limits
+
+SHARED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
+RECORDED: Final = sorted(SHARED.rglob("*.sse"))
+
+# Events around one or more texts: kinds of text, two texts in one, padding before and
+# after, one choice and another, shapes that share a text and differ in one byte.
+FRAMES: Final = [
+    (b'{"id":"i","choices":[{"index":0,"delta":{"content":"', b'"}}]}'),
+    (b'{"id":"j","choices":[{"index":0,"delta":{"content":"', b'"}}]}'),
+    (b'{"id":"i","choices":[{"index":1,"delta":{"content":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"content":"', b'"},"finish_reason":null}]}'),
+    (b'{"choices":[{"delta":{"content": "', b'"},"finish_reason": null}]}'),
+    (b'{"choices":[{"delta":{"reasoning":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"content":null,"reasoning_content":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"refusal":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"role":"assistant","content":"', b'"}}],"p":"', b'"}'),
+    (b'{"obfuscation":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"content":"', b'","reasoning":"', b'"}}]}'),
+    (
+        b'{"choices":[{"delta":{"content":"","reasoning":"',
+        b'","reasoning_details":[{"type":"t","text":"',
+        b'","index":0}]}}],"provider":"P"}',
+    ),
+    (
+        b'{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"',
+        b'"}}]}}]}',
+    ),
+    (
+        b'{"choices":[{"delta":{"tool_calls":[{"index":1,"function":{"arguments":"',
+        b'"}}]}}]}',
+    ),
+    (b'{"choices":[{"delta":{"tool_calls":[{"custom":{"input":"', b'"}}]}}]}'),
+    (b'{"choices":[{"delta":{"content":[{"type":"text","text":"', b'"}]}}]}'),
+    (b'{"service_tier":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"x_note":"', b'","content":"', b'"}}]}'),
+    (b'{"x_note":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"usage":{"total_tokens":1},"choices":[{"delta":{"content":"', b'"}}]}'),
+]
+
+# What could make joined bodies differ from the bodies: quotes, escapes and characters
+# at their edges, halves of those, control characters, look-alikes of what follows.
+BODIES: Final = [
+    *(b"", b"a", b" hello", b"\\n", b'\\"', b"\\\\", b"\\/", b"\\u00e9", b"\xc3\xa9"),
+    *(b"\\", b'"', b'\\\\"', b'\\\\\\"', b'a"b"c', b"\\x", b"\\u12", b"34", b"n"),
+    *(b"\\ud83d", b"\\ude00", b"\\uD83D\\uDE00", b"\xc3", b"\xa9", b"\xf0\x9f"),
+    *(b"\x98\x80", b"\xff", b"\xed\xa0\xbd", b"\t", b"\0", b"\x7f", b"\r", b"\n"),
+    *(b'"}}]}', b'","x":"', b'","content":"z', b'"},"finish_reason":"stop"}]}'),
+    b'"}}]}\n\ndata: {"choices":[{"delta":{"content":"',
+    b"\n\ndata: [DONE]\n\n",
+]
+
+OTHERS: Final = [
+    b"data: [DONE]\n\n",
+    b": keep-alive\n\n",
+    b"\n",
+    b"\r\n\r\n",
+    b"id: 7\n",
+    b"retry: 5\n\n",
+    b"event: error\n",
+    b"error: x\n",
+    b"data: nonsense\n\n",
+    b'data: {"error":{"message":"m"}}\n\n',
+    b'data: {"choices":[],"usage":{"total_tokens":9}}\n\n',
+    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
+    b'data: {"choices":[{"delta":{"content":[{"type":"text","text":"L"}]}}]}\n\n',
+    (
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":'
+        b'{"name":"f","arguments":""}}]}}]}\n\n'
+    ),
+    (
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"b","function":'
+        b'{"name":"g","arguments":""}},{"index":1,"id":"c","function":{"name":"h"}}]}}]}'
+        b"\n\n"
+    ),
+    b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n',
+    b'event: x\ndata: {"choices":[{"delta":{"content":"E"}}]}\n\n',
+]
+
+
+def stream(seed: int) -> bytes:
+    """Build a stream of runs of like events, with damage aimed at the lane."""
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    frames = rng.sample(FRAMES, rng.choice([1, 1, 1, 2, 3]))
+    pieces = []
+    for _ in range(rng.randint(1, 4)):
+        if rng.random() < 0.4:
+            pieces.append(rng.choice(OTHERS))
+        for _ in range(rng.choice([2, 5, 20, 60])):
+            first, *others = rng.choice(frames)
+            pieces.append(b"data: " + first)
+            for other in others:
+                tame = BODIES[:6] if rng.random() < 0.8 else BODIES
+                pieces += [rng.choice(tame), other]
+            pieces.append(b"\n\n")
+    whole = b"".join(pieces)
+    if rng.random() < 0.2:
+        whole = whole.replace(b"\n\n", rng.choice([b"\r\n\r\n", b"\n", b"\n\n\n"]), 3)
+    if rng.random() < 0.2:
+        whole = whole[: rng.randint(0, len(whole))]
+    return whole
+
+
+streams = st.integers(0, 2**32).map(stream)
+limits = st.sampled_from(
+    [
+        *(Limits(),) * 4,
+        Limits(event_bytes=90),
+        Limits(stream_bytes=400),
+        Limits(choices=1),
+        Limits(tool_calls=1),
+    ]
+)
+steps = st.lists(st.sampled_from([1, 7, 60, 97, 300, 5000]), min_size=1, max_size=9)
+
+
+def outcome(
+    data: bytes, bounds: Limits, into: list[int], *, express: bool, look: bool = False
+) -> str:
+    accumulator = Accumulator(limits=bounds, express=express)
+    at = turn = 0
+    while at < len(data):
+        step = into[turn % len(into)]
+        accumulator.feed(data[at : at + step])
+        if look:
+            accumulator.snapshot()
+        at += step
+        turn += 1
+    return repr(accumulator.finish())
+
+
+@given(streams, limits, steps, st.booleans())
+def test_the_lane_changes_nothing(
+    data: bytes,
+    bounds: Limits,
+    into: list[int],
+    look: bool,  # noqa: FBT001 - hypothesis passes it by name
+) -> None:
+    plain = outcome(data, bounds, [1 << 20], express=False)
+    assert outcome(data, bounds, [1 << 20], express=True) == plain
+    assert outcome(data, bounds, into, express=True, look=look) == plain
+
+
+@pytest.mark.skipif(not RECORDED, reason="the recorded streams are not here")
+def test_the_lane_changes_nothing_of_recorded_streams() -> None:
+    for path in RECORDED:
+        data = path.read_bytes()
+        plain = outcome(data, Limits(), [1 << 20], express=False)
+        for step in (300, 1460, 1 << 20):
+            assert outcome(data, Limits(), [step], express=True) == plain, path.name
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_lane_changes_nothing_of_a_long_stream(name: str) -> None:
+    data = build(name, 1200).stream
+    plain = outcome(data, Limits(), [1 << 20], express=False)
+    for step in (700, 1460, 65536, 1 << 20):
+        assert outcome(data, Limits(), [step], express=True) == plain
+
+
+@pytest.mark.parametrize(
+    "name", ["text", "padded", "reasoning", "tools", "n=4", "router"]
+)
+def test_the_lane_takes_nearly_all_of_a_long_stream(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordinary = 0
+    add = Accumulator._payload
+
+    def count(self: Accumulator, data: bytes) -> object:
+        nonlocal ordinary
+        ordinary += 1
+        return add(self, data)
+
+    monkeypatch.setattr(Accumulator, "_payload", count)
+    shape = build(name, 5000)
+    outcome(shape.stream, Limits(), [65536], express=True)
+    assert ordinary < len(shape.events) / 10
+
+
+def event(payload: str) -> bytes:
+    return b"data: " + payload.encode() + b"\n\n"
+
+
+ROWS: Final = {
+    # Each went wrong once.
+    "a run that ends within the last stretch of a block": [
+        event('{"choices":[{"delta":{"content":"%s"}}]}' % ("w" * (n % 7)))
+        for n in range(40)
+    ]
+    + [event('{"choices":[{"delta":{"reasoning":"r"}}]}')] * 3
+    + [event('{"choices":[{"delta":{"content":"c"}}]}')] * 23,
+    "two shapes of one text, with another between": [
+        event(frame % n)
+        for n, frame in enumerate(
+            ['{"choices":[{"delta":{"content":"%d"},"finish_reason":null}]}'] * 1
+            + ['{"choices":[{"delta":{"reasoning":"%d"}}]}']
+            + ['{"choices":[{"delta":{"content":"%d"},"finish_reason":null}]}']
+            + ['{"choices":[{"delta":{"content":"%d"}}]}'] * 2
+            + ['{"choices":[{"delta":{"reasoning":"%d"}}]}']
+            + ['{"choices":[{"delta":{"content":"%d"},"finish_reason":null}]}']
+            + ['{"choices":[{"delta":{"content":"%d"}}]}']
+        )
+    ],
+    "content that becomes a list by the ordinary road": [
+        event('{"choices":[{"delta":{"content":"0."}}]}'),
+        event('{"obfuscation":"x","choices":[{"delta":{"content":"1."}}]}'),
+        event('{"choices":[{"delta":{"content":[{"type":"text","text":"2."}]}}]}'),
+        event('{"obfuscation":"","choices":[{"delta":{"content":"3."}}]}'),
+    ],
+    "events that end in CR": [
+        event('{"choices":[{"delta":{"content":"0"}}]}'),
+        b'data: {"choices":[{"delta":{"content":"1"}}]}\n\r',
+        event('{"choices":[{"delta":{"content":"2"}}]}'),
+        b'data: {"choices":[{"delta":{"content":"3"}}]}\r\r',
+        event('{"choices":[{"delta":{"content":"4"}}]}'),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows(name: str) -> None:
+    data = b"".join(ROWS[name])
+    plain = outcome(data, Limits(), [1 << 20], express=False)
+    for step in (*range(1, 400, 3), len(data)):
+        for look in (False, True):
+            got = outcome(data, Limits(), [step], express=True, look=look)
+            assert got == plain, step
