@@ -110,8 +110,10 @@ def _reasoning(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
     return [_opening(), *events, *_closing()], {0: answer}
 
 
-def _tools(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
-    calls = min(100, max(1, n // 10))
+def _tools(
+    rng: random.Random, n: int, most: int = 100
+) -> tuple[list[bytes], Any]:
+    calls = min(most, max(1, n // 10))
     events: list[bytes] = []
     wanted = []
     for index in range(calls):
@@ -127,6 +129,10 @@ def _tools(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
         wanted.append({"id": call["id"], "type": "function", "function": function})
     answer = {0: {"content": "", "tool_calls": wanted}}
     return [_opening(), *events, *_closing("tool_calls")], answer
+
+
+def _call(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
+    return _tools(rng, n, most=1)
 
 
 def _tricky(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
@@ -215,6 +221,7 @@ SHAPES: Final[dict[str, tuple[str, _Builder]]] = {
     "padded": ("OpenAI's default: random `obfuscation` in every chunk", _padded),
     "reasoning": ("two texts, one after the other", _reasoning),
     "tools": ("arguments of up to 100 calls", _tools),
+    "call": ("the arguments of one long call", _call),
     "tricky": ("escapes, CJK and emoji, with padding", _tricky),
     "n=4": ("four choices, interleaved", _choices),
     "logprobs": ("top 5 log probabilities in every chunk", _logprobs),

@@ -421,7 +421,7 @@ def _learn(line: bytes, chunk: Chunk, names: list[str]) -> _Skeleton | None:
         for name, marker in zip(names, markers, strict=True):
             if _swap(probe, chunk, name) != marker:
                 return None
-    except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         return None
     return _Skeleton(chunk, names, constants) if probe == chunk else None
 
