@@ -18,7 +18,7 @@ from unstream._json import (
     Json,
     Malformed,
     decode,
-    dump,
+    encode,
     mend,
     parse,
     too_deep,
@@ -116,7 +116,7 @@ class Accumulator:
             raise StreamFinished("added after finish", self._outcome)
         self._read()
         try:
-            data = dump(_mapping(chunk)).encode("utf-8", "surrogatepass")
+            data = encode(_mapping(chunk))
         except RecursionError:
             data = b""  # too deep to be read as bytes, too
         if self._lane is not None:
@@ -279,6 +279,8 @@ class Accumulator:
             chunk = decode_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._odd(data)
+        if chunk.object == "error":
+            return self._odd(data)
         self._n_events += 1
         if len(data) >= SHALLOW and not is_flat(chunk) and too_deep(data):
             self._n_malformed += 1
@@ -364,7 +366,8 @@ class Accumulator:
         so_far = self._n_malformed
         self._take(self._decoder.close(rest=True))
         self._cut_off = self._n_malformed > so_far
-        if self._n_events or not self._decoder.n_unknown:
+        decoder = self._decoder
+        if self._n_events or decoder.is_stream or not decoder.n_unknown:
             return
         # No event, and yet something: a body that is no event stream.
         if self._n_bytes > self._fold.limits.event_bytes:
@@ -447,6 +450,8 @@ def fold(source: Source, *, limits: Limits | None = None) -> ChatCompletion:
     is not complete, each with the `outcome`; TypeError where `source` is a str.
     """
     accumulator = Accumulator(limits=limits)
+    if isinstance(source, str):
+        raise TypeError("a stream is bytes, not str")
     if isinstance(source, bytes | bytearray | memoryview):
         accumulator.feed(memoryview(source))
     else:

@@ -65,7 +65,8 @@ def open_chunk(data: bytes, sent: Mapping[str, Json]) -> Chunk:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return fit(Chunk, sent)
     _add_strangers(chunk, sent)
-    for choice, sent_choice in zip(chunk.choices or (), sent.get("choices") or ()):
+    pairs = zip(chunk.choices or (), sent.get("choices") or (), strict=True)
+    for choice, sent_choice in pairs:
         _add_strangers(choice, sent_choice)
         if choice.delta is not None:
             _add_strangers(choice.delta, sent_choice["delta"])

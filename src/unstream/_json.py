@@ -7,6 +7,7 @@ nothing of what the payload means.
 import json
 import math
 import re
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -18,6 +19,7 @@ __all__ = [
     "Malformed",
     "decode",
     "dump",
+    "encode",
     "mend",
     "parse",
     "too_deep",
@@ -30,6 +32,15 @@ Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this pack
 _MAX_DEPTH: Final = 150
 
 _decode = msgspec.json.Decoder().decode
+
+
+def _as_json(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encode_any = msgspec.json.Encoder(enc_hook=_as_json).encode
 _encode = msgspec.json.Encoder().encode
 # No shorter payload can be deeper: every level has two brackets.
 SHALLOW: Final = 2 * _MAX_DEPTH
@@ -93,6 +104,14 @@ def dump(value: Json) -> str:
         return _encode(value).decode()
     except UnicodeEncodeError:  # a lone surrogate: `mend` sees to it later
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(value: Json) -> bytes:
+    """Write a value, in which mappings of any kind may stand, as JSON."""
+    try:
+        return _encode_any(value)
+    except UnicodeEncodeError:  # a lone surrogate, to be read by `parse` as it is
+        return json.dumps(value, default=_as_json).encode()
 
 
 def mend(value: Json) -> Json:

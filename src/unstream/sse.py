@@ -167,10 +167,9 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
-            if self._head:
-                self._line.append(self._head)
-            if self._line:
-                self._read([b"".join(self._line)], events)
+            line, self._line = [self._head or b"", *self._line], []
+            self._head = None
+            self._read([b"".join(line)], events)
             self._dispatch(events)
         return events
 
@@ -223,8 +222,9 @@ class Decoder:
         elif name == b"retry":
             # 18 digits of milliseconds are 30 million years; int() of many more is
             # slow, and refused by Python beyond 4,300.
-            if value.isdigit() and len(value.lstrip(b"0")) <= 18:  # noqa: PLR2004
-                self.retry = self._event_retry = int(value)
+            digits = value.lstrip(b"0") or b"0"
+            if value.isdigit() and len(digits) <= 18:  # noqa: PLR2004
+                self.retry = self._event_retry = int(digits)
         elif name == b"error" and colon and self._error_field:
             events.append(Event("error", value, self.last_event_id))
         else:
