@@ -22,7 +22,9 @@ from typing import Any, Final
 
 import msgspec
 
+from unstream._fit import open_chunk
 from unstream._fold import Fold, Sink
+from unstream._json import decode
 from unstream._schema import Chunk, decode_chunk
 
 __all__ = ["Lane"]
@@ -389,7 +391,9 @@ def _text(bodies: list[bytes], joined: bytes) -> str:
     return _decode_text(b'"' + joined + b'"')
 
 
-def _learn(line: bytes, chunk: Chunk, names: list[str]) -> _Skeleton | None:
+def _learn(  # noqa: C901 - one branch a reason not to
+    line: bytes, chunk: Chunk, names: list[str]
+) -> _Skeleton | None:
     """Cut the texts out of an event, and prove that it can be filled again."""
     holes = []
     for name in names:
@@ -416,8 +420,12 @@ def _learn(line: bytes, chunk: Chunk, names: list[str]) -> _Skeleton | None:
     filled = constants[0]
     for marker, constant in zip(markers, constants[1:], strict=True):
         filled += marker.encode() + constant
+    filled = filled[len(b"data: ") :]
     try:
-        probe = decode_chunk(filled[len(b"data: ") :])
+        try:
+            probe = decode_chunk(filled)
+        except msgspec.ValidationError:  # it has strangers
+            probe = open_chunk(filled, decode(filled))
         for name, marker in zip(names, markers, strict=True):
             if _swap(probe, chunk, name) != marker:
                 return None

@@ -9,6 +9,7 @@ ns each; the others are compared with an all-absent tuple at once, and only wher
 set do the rows of the table run. Keys without a field come in `extra`, at their level.
 """
 
+from collections.abc import Mapping
 from io import StringIO
 from typing import Final, TypeAlias
 
@@ -20,7 +21,17 @@ from unstream._dialects import CHOICE, DELTA, TOP, is_error
 from unstream._fit import fit
 from unstream._json import Json, mend
 from unstream._limits import Limits
-from unstream._rules import Details, Parts, State, latest, merge, settle, stranger
+from unstream._rules import (
+    Details,
+    Parts,
+    Rule,
+    State,
+    drop,
+    latest,
+    merge,
+    settle,
+    stranger,
+)
 from unstream._schema import (
     ChatCompletion,
     Choice,
@@ -61,6 +72,28 @@ def is_flat(chunk: Chunk) -> bool:
         ):
             return False
     return chunk.moderation is None
+
+
+def _is_settled(
+    strangers: State | None, state: State, rules: Mapping[str, Rule], default: Rule
+) -> bool:
+    """Say whether folding these strangers once more would change nothing."""
+    for key, value in (strangers or {}).items():
+        rule = rules.get(key, default)
+        if value is None or rule is drop:
+            continue
+        if (
+            key not in state
+            or state[key] != value
+            or type(state[key]) is not type(value)
+        ):
+            return False
+        # Text and lists grow by what they are given, even if it is the same.
+        if rule is not latest and (
+            rule is not stranger or isinstance(value, str | list)
+        ):
+            return False
+    return True
 
 
 class Fold:
@@ -161,7 +194,7 @@ class Fold:
         if choice.calls is not None and choice.calls.overflowed:
             self.limit = self.limit or "tool_calls"
 
-    def sinks(  # noqa: PLR0911 - one return a reason
+    def sinks(  # noqa: C901, PLR0911 - one return a reason
         self, chunk: Chunk
     ) -> dict[str, Sink | None] | None:
         """Say where each text of a chunk goes, if that is all that it would change.
@@ -172,7 +205,9 @@ class Fold:
         """
         if self.done or chunk.choices is None or len(chunk.choices) != 1:
             return None
-        if chunk.usage is not None or chunk.error is not None or chunk.extra:
+        if chunk.usage is not None or chunk.error is not None:
+            return None
+        if not _is_settled(chunk.extra, self.extra, TOP, latest):
             return None
         if chunk.moderation is not None:
             return None
@@ -316,12 +351,11 @@ class _Choice:
     ) -> dict[str, Sink | None] | None:
         """Say where the texts of a piece go; see `Fold.sinks`."""
         delta = piece.delta
-        if (
-            delta is None
-            or delta.extra
-            or piece.extra
-            or (delta.role and not self.role)
-        ):
+        if delta is None or (delta.role and not self.role):
+            return None
+        if not _is_settled(piece.extra, self.extra, CHOICE, latest):
+            return None
+        if not _is_settled(delta.extra, self.strange, DELTA, stranger):
             return None
         if piece.finish_reason or piece.logprobs is not None:
             return None
