@@ -428,10 +428,10 @@ class _Choice:
             pieces = held.get(key)
             if text == b"null":
                 held.setdefault(key, [])
-            elif pieces and text[:1] == pieces[-1][:1] == b"[":
-                pieces.append(text)
-            else:
+            elif not pieces or pieces[0][:1] != b"[":
                 held[key] = [text]
+            elif text[:1] == b"[":
+                pieces.append(text)
 
     # --- The result -------------------------------------------------------------------
 

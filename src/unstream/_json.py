@@ -22,6 +22,7 @@ __all__ = [
     "encode",
     "mend",
     "parse",
+    "read",
     "too_deep",
 ]
 
@@ -89,6 +90,19 @@ def parse(payload: bytes) -> Json:
         raise Malformed(str(error)) from None
 
 
+def read(text: bytes) -> Json:
+    """Read JSON text whose grammar was checked when it came.
+
+    A number too large for Python is infinite; what is nested too deeply is None.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text, parse_int=_large)
+    except RecursionError:
+        return None
+
+
 def too_deep(payload: bytes) -> bool:
     """Say whether a payload is nested deeper than anything that is folded."""
     if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
@@ -131,6 +145,13 @@ def mend(value: Json) -> Json:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _large(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:  # beyond 4,300 digits
+        return float(digits)
 
 
 def _finite(digits: str) -> float:

@@ -9,13 +9,12 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 `service_tier` is any string.
 """
 
-import json
 from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-from unstream._json import Json
+from unstream._json import Json, read
 
 # --- The chunk ------------------------------------------------------------------------
 #
@@ -193,7 +192,7 @@ class Logprobs:
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return {key: json.loads(text) for key, text in self.lists.items()}
+        return {key: read(text) for key, text in self.lists.items()}
 
     def _tokens(self, key: str) -> _Tokens:
         if key not in self._decoded:

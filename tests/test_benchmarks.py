@@ -1,0 +1,45 @@
+"""The benchmarks measure work that gives the right answer."""
+
+import pytest
+
+from benchmarks.bars import check, fold
+from benchmarks.conformance import cases
+from benchmarks.measure import PIECES, feeds
+from benchmarks.peers import PEERS, essence, faults, load
+from benchmarks.shapes import SHAPES, build
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("size", ["64 KiB", "event"])
+def test_a_shape_folds_to_its_known_answer(name: str, size: str) -> None:
+    shape = build(name, 60)
+    check(shape, fold(feeds(shape, PIECES[size])))
+
+
+def test_a_shape_is_the_same_every_time() -> None:
+    for name in SHAPES:
+        assert build(name, 30) == build(name, 30)
+
+
+# What a good engineer writes needs no peer to be installed.
+@pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
+@pytest.mark.parametrize("name", ["text", "padded", "tools", "n=4"])
+def test_the_bundled_ways_agree(name: str, peer: object) -> None:
+    [road] = [load(each) for each in PEERS if each is peer]
+    assert road is not None
+    shape = build(name, 60)
+    assert not faults(shape, road.read(road.fold(feeds(shape, 64))))
+
+
+def test_faults_are_named() -> None:
+    shape = build("tools", 60)
+    wrong = faults(shape, {"choices": [{"index": 0, "message": {"content": "x"}}]})
+    assert wrong == ["content", "tool_calls", "usage"]
+    assert faults(shape, {}) == ["choices", "tool_calls", "usage"]
+
+
+def test_we_fold_what_the_correctness_column_counts() -> None:
+    road = load(PEERS[0])
+    assert road is not None
+    for stream, completion in cases().values():
+        assert essence(road.read(road.fold([stream]))) == essence(completion)

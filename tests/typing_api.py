@@ -1,0 +1,113 @@
+"""The public API as a type checker sees it; checked by mypy, never run."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
+
+import unstream
+from unstream import sse
+
+
+def bytes_in(reads: Iterator[bytes], views: list[memoryview]) -> None:
+    assert_type(unstream.fold(b""), unstream.ChatCompletion)
+    assert_type(unstream.fold(bytearray()), unstream.ChatCompletion)
+    assert_type(unstream.fold(memoryview(b"")), unstream.ChatCompletion)
+    assert_type(unstream.fold(reads), unstream.ChatCompletion)
+    assert_type(unstream.fold(views), unstream.ChatCompletion)
+    assert_type(
+        unstream.fold(reads, limits=unstream.Limits(choices=1)), unstream.ChatCompletion
+    )
+    unstream.fold("text")  # type: ignore[arg-type]
+    unstream.fold(b"", unstream.Limits())  # type: ignore[call-arg]
+
+
+async def bytes_in_later(reads: AsyncIterator[bytes]) -> None:
+    assert_type(await unstream.afold(reads), unstream.ChatCompletion)
+    await unstream.afold(b"")  # type: ignore[arg-type]
+
+
+def chunks_in(chunks: list[dict[str, Any]]) -> None:
+    assert_type(unstream.fold_chunks(chunks), unstream.ChatCompletion)
+    assert_type(unstream.fold_chunks(iter([object()])), unstream.ChatCompletion)
+
+
+def step_by_step() -> None:
+    accumulator = unstream.Accumulator(limits=unstream.Limits(), express=False)
+    accumulator.feed(b"")
+    accumulator.add({"choices": []})
+    accumulator.feed("text")  # type: ignore[arg-type]
+    assert_type(accumulator.snapshot(), unstream.ChatCompletion | None)
+    outcome = accumulator.finish()
+    assert_type(outcome, unstream.Outcome)
+    assert_type(outcome.ending, unstream.Ending)
+    assert_type(outcome.completion, unstream.ChatCompletion | None)
+    assert_type(outcome.error, Any)
+    assert_type(outcome.done, bool)
+    assert_type(outcome.usage_source, str | None)
+    assert_type(outcome.limit, str | None)
+    assert_type(outcome.n_bytes, int)
+    assert_type(outcome.n_events, int)
+    assert_type(outcome.n_malformed, int)
+    assert_type(outcome.unwrap(), unstream.ChatCompletion)
+    outcome.done = True  # type: ignore[misc]
+
+
+def the_completion(completion: unstream.ChatCompletion) -> None:
+    assert_type(completion.id, str)
+    assert_type(completion.created, int)
+    assert_type(completion.usage, unstream.Usage | None)
+    assert_type(completion.extra, dict[str, Any])
+    assert_type(completion.to_dict(), dict[str, Any])
+    assert_type(completion.to_json(), bytes)
+    [choice] = completion.choices
+    assert_type(choice, unstream.Choice)
+    assert_type(choice.index, int)
+    assert_type(choice.finish_reason, str | None)
+    assert_type(choice.logprobs, unstream.Logprobs | None)
+    message = choice.message
+    assert_type(message, unstream.Message)
+    assert_type(message.content, str | list[Any] | None)
+    assert_type(message.text(), str)
+    assert_type(message.tool_calls, list[unstream.ToolCall] | None)
+    assert_type(message.audio, unstream.Audio | None)
+    assert_type(message.annotations, list[unstream.Annotation] | None)
+    for call in message.tool_calls or ():
+        assert_type(call.id, str)
+        assert_type(call.function, unstream.Function | None)
+        assert_type(call.custom, unstream.Custom | None)
+
+
+def log_probabilities(logprobs: unstream.Logprobs) -> None:
+    assert_type(logprobs.content, list[unstream.TokenLogprob] | None)
+    for token in logprobs.content or ():
+        assert_type(token.logprob, float)
+        assert_type(token.bytes, list[int] | None)
+        assert_type(token.top_logprobs, list[unstream.TopLogprob] | None)
+
+
+def errors() -> None:
+    try:
+        unstream.fold(b"")
+    except (
+        *(unstream.TruncatedStream, unstream.ProviderError, unstream.EmptyStream),
+        unstream.LimitExceeded,
+    ):
+        pass
+    except unstream.StreamError as error:
+        assert_type(error.outcome, unstream.Outcome)
+
+
+def events() -> None:
+    decoder = sse.Decoder(limit=sse.DEFAULT_LIMIT, error_field=True)
+    assert_type(decoder.feed(b""), list[sse.Event])
+    assert_type(decoder.close(rest=True), list[sse.Event])
+    assert_type(decoder.last_event_id, str)
+    assert_type(decoder.retry, int | None)
+    assert_type(decoder.n_skipped, int)
+    assert_type(decoder.n_unknown, int)
+    for event in decoder.feed(bytearray()):
+        assert_type(event.event, str)
+        assert_type(event.data, bytes)
+        assert_type(event.id, str)
+        assert_type(event.retry, int | None)
+    decoder.feed("text")  # type: ignore[arg-type]
+    sse.Decoder(5)  # type: ignore[call-arg]
