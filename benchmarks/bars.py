@@ -4,16 +4,13 @@
 """
 
 import argparse
-import gc
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
-from benchmarks import bare
+from benchmarks.measure import PIECES, feeds, ratio
 from benchmarks.shapes import Shape, build
 from unstream import Accumulator, Ending
 
-__all__ = ["check", "fold", "ratio"]
+__all__ = ["check", "fold"]
 
 # The most that each shape may cost, as a multiple of the bare decode: fed in pieces of
 # 64 KiB, and one event at a time.
@@ -30,10 +27,10 @@ BARS = {
 }
 
 
-def fold(feeds: list[bytes]) -> Accumulator:
+def fold(pieces: list[bytes]) -> Accumulator:
     """Fold a stream given as the feeds it arrives in, the completion included."""
     accumulator = Accumulator()
-    for data in feeds:
+    for data in pieces:
         accumulator.feed(data)
     accumulator.finish()
     return accumulator
@@ -52,27 +49,6 @@ def check(shape: Shape, accumulator: Accumulator) -> None:
             assert choice["message"][key] == value, (shape.name, key)
 
 
-def cpu(work: Callable[[], object]) -> float:
-    """Return the CPU seconds that one call takes."""
-    gc.collect()
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def ratio(
-    work: Callable[[], object], floor: Callable[[], object], rounds: int
-) -> tuple[float, float, float]:
-    """Return the median, least and greatest of `rounds` paired ratios."""
-    ratios = sorted(cpu(work) / cpu(floor) for _ in range(rounds))
-    return statistics.median(ratios), ratios[0], ratios[-1]
-
-
-def cut(stream: bytes, size: int) -> list[bytes]:
-    """Cut a stream into feeds of `size` bytes."""
-    return [stream[start : start + size] for start in range(0, len(stream), size)]
-
-
 def main() -> None:
     """Print a line for each shape and way of feeding."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,18 +59,14 @@ def main() -> None:
     print(f"{'shape':10} {'feeds':7} {'median':>7} {'min':>6} {'max':>6} {'bar':>6}")
     for name in arguments.shapes:
         shape = build(name, arguments.chunks)
-        payloads = bare.payloads(shape.stream)
-        ways = {"64 KiB": cut(shape.stream, 64 * 1024), "event": shape.events}
-        for (way, feeds), bar in zip(ways.items(), BARS[name], strict=True):
-            check(shape, fold(feeds))
-            median, least, most = ratio(
-                lambda feeds=feeds: fold(feeds),
-                lambda payloads=payloads: bare.decode(payloads),
-                arguments.rounds,
-            )
-            verdict = "" if median <= bar else "  over"
+        for way, bar in zip(("64 KiB", "event"), BARS[name], strict=True):
+            pieces = feeds(shape, PIECES[way])
+            check(shape, fold(pieces))
+            found = ratio(partial(fold, pieces), shape, arguments.rounds)
+            verdict = "" if found.median <= bar else "  over"
             print(
-                f"{name:10} {way:7} {median:7.2f} {least:6.2f} {most:6.2f} {bar:6.2f}"
+                f"{name:10} {way:7} {found.median:7.2f} {found.least:6.2f}"
+                f" {found.most:6.2f} {bar:6.2f}"
                 f"{verdict}",
                 flush=True,
             )

@@ -12,13 +12,26 @@ from typing import Any, Final
 
 __all__ = ["SHAPES", "Shape", "build"]
 
-_WORDS: Final = (
+_WORDS: Final = (  # noqa: SIM905 - shorter than the list
     " the of and to in a is that for it as was with be by on not he his but at are this"
     " have from or had an they which one you were all her she there would their we him"
     " stream token model answer server bytes chunk event choice"
 ).split()
 _TRICKY: Final = (
-    *("\n", "\n\n", '"', "\\", "\t", "naïve", "日本語", "文字", "の", "😀", "👩‍🚀", "é"),
+    *(
+        "\n",
+        "\n\n",
+        '"',
+        "\\",
+        "\t",
+        "naïve",
+        "日本語",
+        "文字",
+        "の",
+        "😀",
+        "👩‍🚀",
+        "é",
+    ),
     *("{", "}", "a\\n", "</p>"),
 )
 _ENVELOPE: Final = {
@@ -77,10 +90,7 @@ def _padding(rng: random.Random) -> str:
 
 
 def _words(rng: random.Random, n: int, words: tuple[str, ...] | list[str]) -> list[str]:
-    return [
-        (" " if rng.random() < 0.7 else "") + rng.choice(words)  # noqa: S311 - seeded
-        for _ in range(n)
-    ]
+    return [(" " if rng.random() < 0.7 else "") + rng.choice(words) for _ in range(n)]
 
 
 def _text(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
@@ -110,9 +120,7 @@ def _reasoning(rng: random.Random, n: int) -> tuple[list[bytes], Any]:
     return [_opening(), *events, *_closing()], {0: answer}
 
 
-def _tools(
-    rng: random.Random, n: int, most: int = 100
-) -> tuple[list[bytes], Any]:
+def _tools(rng: random.Random, n: int, most: int = 100) -> tuple[list[bytes], Any]:
     calls = min(most, max(1, n // 10))
     events: list[bytes] = []
     wanted = []

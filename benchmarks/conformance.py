@@ -1,0 +1,61 @@
+"""Count how many of the hand-written conformance streams a peer gets right.
+
+Compared is what `peers.essence` says, and only for streams that end `complete` or
+`truncated`: for those that report an error or hold nothing, raising is an answer too.
+"""
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import Road, essence
+
+__all__ = ["Score", "cases", "score"]
+
+FOLDER = Path(__file__).parents[1] / "tests" / "conformance"
+_ENDINGS = {"complete", "truncated"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """The names of the streams that a peer folds right, folds wrong, and raises for."""
+
+    right: list[str]
+    wrong: list[str]
+    raised: list[str]
+
+
+def cases(folder: Path = FOLDER) -> dict[str, tuple[bytes, Any]]:
+    """Return the streams and their answers, by name."""
+    found = {}
+    for path in sorted(folder.rglob("*.sse")):
+        answer = path.with_suffix(".json")
+        if not answer.exists():
+            continue
+        expected = json.loads(answer.read_bytes())
+        completion = expected.get("completion", expected)
+        if completion and expected.get("ending", "complete") in _ENDINGS:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            found[name] = path.read_bytes(), completion
+    return found
+
+
+def score(road: Road, streams: dict[str, tuple[bytes, Any]]) -> Score:
+    """Run a peer over the streams, each in one feed."""
+    result = Score([], [], [])
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (stream, completion) in streams.items():
+            try:
+                got = essence(road.read(road.fold([stream])))
+            except Exception:  # noqa: BLE001 - a peer may raise what it likes
+                result.raised.append(name)
+                continue
+            same = got == essence(completion)
+            (result.right if same else result.wrong).append(name)
+    logging.disable(logging.NOTSET)
+    return result
