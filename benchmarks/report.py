@@ -222,8 +222,9 @@ def _correctness(roads: Roads) -> str:
     return (
         f"{title}{len(streams)} streams of the"
         " [conformance set](../tests/conformance), written by hand after the habits of"
-        " real servers: those that end `complete` or `truncated`. Compared are, of each"
-        " choice, the index, `content`, `finish_reason` and the id, name and arguments"
+        " real servers: those that end `complete` or `truncated`, without the bodies that"
+        " are no streams and the values of types that no server sends. Compared are, of"
+        " each choice, the index, `content`, `finish_reason` and the id, name and arguments"
         " of the tool calls; of `usage` the total; nothing else. An absent content"
         " counts as an empty one. The set is ours, and so is its idea of right; not"
         " every peer aims at all of it: langchain makes one message, not choices, and"

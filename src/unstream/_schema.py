@@ -109,11 +109,12 @@ class _OpenDelta(Delta, gc=False, forbid_unknown_fields=False):
 
 
 class _OpenChoice(ChunkChoice, gc=False, forbid_unknown_fields=False):
-    delta: _OpenDelta | None = None
+    # Narrower than in the base, which is sound: these are only ever decoded into.
+    delta: _OpenDelta | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class _OpenChunk(Chunk, gc=False, forbid_unknown_fields=False):
-    choices: list[_OpenChoice] | None = None  # type: ignore[assignment]
+    choices: list[_OpenChoice] | None = None  # type: ignore[assignment]  # as above
 
 
 decode_open_chunk: Final = msgspec.json.Decoder(_OpenChunk).decode
@@ -159,7 +160,7 @@ _Tokens: TypeAlias = list[TokenLogprob] | None
 _decode_tokens = msgspec.json.Decoder(_Tokens).decode
 
 
-class Logprobs:
+class Logprobs:  # noqa: PLW1641 - not hashable, like the Structs around it
     """The log probabilities of a choice, a list for each kind of text.
 
     There are thousands, and most are stored without being looked at: they stay the JSON
@@ -172,7 +173,7 @@ class Logprobs:
     __slots__ = ("_decoded", "lists")
 
     def __init__(self, lists: dict[str, bytes]) -> None:
-        self.lists = lists
+        self.lists: dict[str, bytes] = lists
         self._decoded: dict[str, _Tokens] = {}
 
     @property
@@ -198,14 +199,12 @@ class Logprobs:
         if key not in self._decoded:
             try:
                 self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, RecursionError):
                 self._decoded[key] = None
         return self._decoded[key]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Logprobs) and self.lists == other.lists
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Logprobs({self.lists!r})"
