@@ -425,17 +425,14 @@ def essence(completion: Completion) -> Any:
     """Return what the correctness column compares, and nothing else.
 
     Of each choice its index, the content, the finish_reason and the tool calls' ids,
-    names and arguments; of the usage the total. An absent content is an empty one, and
+    names and arguments; of the usage the total. What is absent is an empty text, and
     absent tool calls are none.
     """
-    choices = [
-        (
-            choice.get("index"),
-            (choice.get("message") or {}).get("content") or "",
-            choice.get("finish_reason") or None,
-            _calls(choice.get("message") or {}),
-        )
-        for choice in completion.get("choices") or ()
-    ]
+    choices = []
+    for choice in completion.get("choices") or ():
+        message = choice.get("message") or {}
+        calls = [tuple(part or "" for part in call) for call in _calls(message)]
+        content, reason = message.get("content") or "", choice.get("finish_reason")
+        choices.append((choice.get("index") or 0, content, reason or None, calls))
     total = (completion.get("usage") or {}).get("total_tokens")
-    return sorted(choices, key=lambda choice: choice[0] or 0), total
+    return sorted(choices, key=lambda choice: choice[0]), total

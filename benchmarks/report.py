@@ -221,15 +221,19 @@ def _correctness(roads: Roads) -> str:
         _say(f"{peer}: {len(found.right)} of {len(streams)} right")
     return (
         f"{title}{len(streams)} streams of the"
-        " [conformance set](../tests/conformance), written by hand after the habits of"
-        " real servers: those that end `complete` or `truncated`, without the bodies that"
-        " are no streams and the values of types that no server sends. Compared are, of"
-        " each choice, the index, `content`, `finish_reason` and the id, name and arguments"
-        " of the tool calls; of `usage` the total; nothing else. An absent content"
-        " counts as an empty one. The set is ours, and so is its idea of right; not"
-        " every peer aims at all of it: langchain makes one message, not choices, and"
-        " the naive folds were written for OpenAI's own streams. openai-python is"
-        " asked for its snapshot, which does not raise for `length`.\n\n"
+        " [conformance set](../tests/conformance/README.md). Compared are, of each"
+        " choice, the index, `content`, `finish_reason` and the id, name and arguments"
+        " of the tool calls, and the total of the `usage` where one was sent; nothing"
+        " else. What is absent counts as empty. Left out is where raising is an answer"
+        " too (errors, empty streams, payloads that are no JSON object), whole bodies,"
+        " and values of types that no server sends.\n\n"
+        "How to read it: the set is ours. It collects the habits at which clients"
+        " break, so its shares are no rates of failure in the wild, and a few of its"
+        " answers are decisions. Not every peer aims at all of it: langchain makes one"
+        " message, not choices; the naive folds were written for OpenAI's own streams."
+        " openai-python is asked for its snapshot, which does not raise for `length`;"
+        " it frames the bytes for openinference and langchain, too, and what it raises"
+        " counts against them.\n\n"
         + _table(["", "right", "wrong", "raised", "share"], rows)
         + "\n\n<details><summary>Not right</summary>\n\n"
         + "\n".join(missed)

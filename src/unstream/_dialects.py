@@ -52,6 +52,8 @@ __all__ = [
 
 # Keys beside `choices`; any other: the last value that is not null.
 TOP: Final[Mapping[str, Rule]] = {
+    "obfuscation": drop,  # OpenAI, Azure: padding
+    "p": drop,  # Mistral: the same
     "x_groq": merge,  # Groq: id and seed first, usage later
     "sglext": merge,  # SGLang
 }

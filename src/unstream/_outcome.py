@@ -48,7 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     usage_source: str | None = None
     """The key the usage came under: "usage", "choice", "x_groq", or None."""
     limit: str | None = None
-    """The name of the first of the `Limits` that was hit."""
+    """The name of one of the `Limits` that was hit: one of bytes before the others."""
     n_bytes: int = 0
     """The bytes that were fed."""
     n_events: int = 0
