@@ -71,8 +71,3 @@ def _frame(axes: Any, rows: Sequence[tuple[str, dict[str, float]]]) -> None:
     axes.tick_params(which="both", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    colours = list(_THEIRS.items())
-    handles = [
-        axes.barh(0, 0, color=colour, label=label, left=1) for label, colour in colours
-    ]
-    axes.legend(handles=handles, frameon=False, loc="upper right", labelcolor=_INK)

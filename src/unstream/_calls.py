@@ -80,17 +80,17 @@ class Calls:
 
     def add(self, piece: ToolCallDelta) -> None:
         """Take the next piece of a call; one in which nothing is set is none."""
-        if piece == _NOTHING:
+        if piece.function is None and piece == _NOTHING:
             return
-        call = self._find(piece)
+        identity = _set(piece.id) if piece.id else ""
+        call = self._find(piece, identity)
         if call is None:
             self.overflowed = True
             return
-        identity = _set(piece.id)
         if identity and not call.id:
             call.id = identity
             self._by_id.setdefault(identity, call)
-        if not call.type:
+        if piece.type and not call.type:
             call.type = _set(piece.type)
         if (function := piece.function) is not None:
             self._fill(call, "function", function, function.arguments)
@@ -119,9 +119,8 @@ class Calls:
             return {"arguments": call.text} if body.arguments else None
         return {"input": call.text} if body.input else None
 
-    def _find(self, piece: ToolCallDelta) -> _Call | None:
+    def _find(self, piece: ToolCallDelta, identity: str) -> _Call | None:
         index = piece.index
-        identity = _set(piece.id)
         if index is None:
             if identity:
                 return self._by_id.get(identity) or self._open()
@@ -152,7 +151,7 @@ class Calls:
         call: _Call, key: str, body: FunctionDelta | CustomDelta, piece: str | None
     ) -> None:
         call.body = call.body or key
-        if name := _set(body.name):
+        if body.name and (name := _set(body.name)):
             call.add_name(name)
         if piece:
             call.text.write(piece)

@@ -65,9 +65,13 @@ def is_flat(chunk: Chunk) -> bool:
         delta = choice.delta
         if choice.content_filter_results is not None:
             return False
-        if delta is not None and (
-            delta.tool_calls
-            or isinstance(delta.content, list)
+        if delta is None:
+            continue
+        for call in delta.tool_calls or ():
+            if call.extra_content is not None:
+                return False
+        if (
+            isinstance(delta.content, list)
             or msgspec.structs.astuple(delta)[_TABLED] != _NOTHING
         ):
             return False
