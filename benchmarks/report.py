@@ -339,10 +339,16 @@ def _memory(roads: Roads, *, quick: bool) -> str:
                 [f"`{name}`", *map(_mib, (size, got["json"], got["peak"], allowed))]
             )
             _say(" ".join(ours[-1]))
-    rows = [
-        [peer, *(_mib(peaks[name]) if name in peaks else "not run" for name in names)]
-        for peer, peaks in found.items()
-    ]
+    rows = []
+    for peer, peaks in found.items():
+        row = [peer]
+        for name in names:
+            sample = build(name, 200)
+            road = roads[peer]
+            wrong = faults(sample, road.read(road.fold(feeds(sample, _BLOCK))))
+            lost = " (loses " + ", ".join(wrong) + ")" if wrong else ""
+            row.append(_mib(peaks[name]) + lost if name in peaks else "not run")
+        rows.append(row)
     titles = [f"`{name}`, {_mib(sizes[name])}" for name in names]
     return (
         "## Memory\n\n"

@@ -1,6 +1,7 @@
 """JSON: strict in grammar, lenient in characters."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -49,14 +50,8 @@ def test_what_was_written_is_parsed(value: Any, ascii_only: bool) -> None:  # no
         b'{"a":NaN}',
         b'{"a":Infinity}',
         b'{"a":-Infinity}',
-        b'{"a":1e400}',
-        b'{"a":-1e400}',
         b'{"a":NaN,"b":"\\u00e9"}',
         b'{"a":Infinity,"b":"\\u00e9"}',
-        b'{"a":1e400,"b":"\\ud83d"}',
-        b'{"a":-1e400,"b":"\\ud83d"}',
-        b'{"a":' + b"9" * 5000 + b"}",
-        b'{"b":"\\ud83d","a":' + b"9" * 5000 + b"}",
         b'{"a":01}',
         b'{"a":"\x01"}',
         b'{"a":"\n"}',
@@ -72,6 +67,18 @@ def test_what_was_written_is_parsed(value: Any, ascii_only: bool) -> None:  # no
 def test_what_is_not_json_is_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         parse(payload)
+
+
+@pytest.mark.parametrize("rest", [b"}", b',"b":"\\ud83d"}'], ids=["alone", "slow"])
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [(b"1e400", math.inf), (b"-1e400", -math.inf), (b"9" * 5000, math.inf)],
+    ids=["1e400", "-1e400", "5000 digits"],
+)
+def test_a_number_too_large_is_infinite(
+    number: bytes, value: float, rest: bytes
+) -> None:
+    assert parse(b'{"a":' + number + rest)["a"] == value
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ class Accumulator:
         error = error_in(sent)
         if error is not None:
             self._fold.fail(error)
-        if error is sent or is_noise(sent):
+        if (error is sent and "choices" not in sent) or is_noise(sent):
             return None
         chunk = open_chunk(data, sent)
         # A stream that carried a stranger will do so again: to find that out by a

@@ -5,7 +5,6 @@ nothing of what the payload means.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -73,7 +72,8 @@ def parse(payload: bytes) -> Json:
 
     Invalid UTF-8 becomes U+FFFD. A lone surrogate escape, sent where a server cut a
     string between two UTF-16 code units, stays in the text as it is: its other half may
-    follow, see `mend`. NaN, Infinity and numbers beyond a double are refused.
+    follow, see `mend`. A number too large for Python is infinite; the words NaN and
+    Infinity are refused.
     """
     try:
         return decode(payload)
@@ -83,10 +83,8 @@ def parse(payload: bytes) -> Json:
         pass
     text = payload.decode("utf-8", "replace")
     try:
-        if "\\u" in text:
-            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        return _decode(text)
-    except (ValueError, RecursionError) as error:  # DecodeError is a ValueError
+        return json.loads(text, parse_constant=_refuse, parse_int=_large)
+    except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
 
@@ -153,9 +151,3 @@ def _large(digits: str) -> float:
     except ValueError:  # beyond 4,300 digits
         return float(digits)
 
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError("number out of range")
-    return value
