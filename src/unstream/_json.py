@@ -150,4 +150,3 @@ def _large(digits: str) -> float:
         return int(digits)
     except ValueError:  # beyond 4,300 digits
         return float(digits)
-
