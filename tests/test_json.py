@@ -1,7 +1,6 @@
 """JSON: strict in grammar, lenient in characters."""
 
 import json
-import math
 from typing import Any
 
 import pytest
@@ -71,14 +70,12 @@ def test_what_is_not_json_is_malformed(payload: bytes) -> None:
 
 @pytest.mark.parametrize("rest", [b"}", b',"b":"\\ud83d"}'], ids=["alone", "slow"])
 @pytest.mark.parametrize(
-    ("number", "value"),
-    [(b"1e400", math.inf), (b"-1e400", -math.inf), (b"9" * 5000, math.inf)],
+    "number",
+    [b"1e400", b"-1e400", b"9" * 5000],
     ids=["1e400", "-1e400", "5000 digits"],
 )
-def test_a_number_too_large_is_infinite(
-    number: bytes, value: float, rest: bytes
-) -> None:
-    assert parse(b'{"a":' + number + rest)["a"] == value
+def test_a_number_too_large_is_null(number: bytes, rest: bytes) -> None:
+    assert parse(b'{"a":' + number + rest)["a"] is None
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,6 @@ _STRETCH: Final = 1024
 # about a block, and never more than 256 KiB.
 _SMALL: Final = 4096
 _HELD: Final = 64
-_SHORT: Final = 64  # what is longer is not looked at for being [DONE] with spaces
 _SPACE: Final = b" \t\r\n"
 _CR: Final = ord("\r")
 
@@ -290,7 +289,7 @@ class Accumulator:
 
     def _odd(self, data: bytes) -> Chunk | None:
         """Take a payload that is not a chunk of known keys in known types."""
-        if len(data) < _SHORT and data.strip(_SPACE) == b"[DONE]":
+        if _is_done(data):
             self._n_events += 1
             self._fold.done = True
             return None
@@ -321,7 +320,7 @@ class Accumulator:
 
     def _report(self, data: bytes) -> None:
         """Take the payload of an event, or a field, that is named `error`."""
-        if data.strip(_SPACE) == b"[DONE]":
+        if _is_done(data):
             self._payload(data)
             return
         try:
@@ -429,8 +428,12 @@ class Accumulator:
 _LIMITS: Final = Limits()
 
 
+def _is_done(data: bytes) -> bool:
+    return data.strip(_SPACE) == b"[DONE]"
+
+
 def _stands_alone(line: bytes) -> bool:
-    if line.strip(_SPACE) == b"[DONE]":
+    if _is_done(line):
         return True
     try:
         return isinstance(parse(line), dict)

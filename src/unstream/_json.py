@@ -5,6 +5,7 @@ nothing of what the payload means.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -72,8 +73,8 @@ def parse(payload: bytes) -> Json:
 
     Invalid UTF-8 becomes U+FFFD. A lone surrogate escape, sent where a server cut a
     string between two UTF-16 code units, stays in the text as it is: its other half may
-    follow, see `mend`. A number too large for Python is infinite; the words NaN and
-    Infinity are refused.
+    follow, see `mend`. A number beyond a double is null, which JSON can hold; the words
+    NaN and Infinity are refused.
     """
     try:
         return decode(payload)
@@ -83,7 +84,9 @@ def parse(payload: bytes) -> Json:
         pass
     text = payload.decode("utf-8", "replace")
     try:
-        return json.loads(text, parse_constant=_refuse, parse_int=_large)
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, parse_int=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
@@ -150,3 +153,10 @@ def _large(digits: str) -> float:
         return int(digits)
     except ValueError:  # beyond 4,300 digits
         return float(digits)
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    if math.isinf(value):
+        return None
+    return int(digits) if digits.lstrip("-").isdigit() else value
