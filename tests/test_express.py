@@ -47,6 +47,31 @@ FRAMES: Final = [
     (b'{"choices":[{"delta":{"x_note":"', b'","content":"', b'"}}]}'),
     (b'{"x_note":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
     (b'{"usage":{"total_tokens":1},"choices":[{"delta":{"content":"', b'"}}]}'),
+    # Holes for values that are no text: a constant that ends in a colon.
+    (b'{"choices":[{"delta":{"content":"', b'"}}],"x_n":', b"}"),
+    (b'{"x_n":', b',"x_m":', b',"choices":[{"delta":{"reasoning":"', b'"}}]}'),
+    (b'{"created":', b',"choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"id":', b',"model":', b',"choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"id":"', b'","model":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
+    (b'{"choices":[{"delta":{"content":"', b'","x_tag":', b"}}]}"),
+    (b'{"choices":[{"text":', b',"delta":{"id":', b',"content":"', b'"}}]}'),
+    (b'{"choices":[{"index":1,"delta":{"content":"', b'"}}],"x_n": ', b"}"),
+    (b'{"choices":[{"delta":{"content":"', b'"}}],"usage":', b"}"),
+    (b'{"choices":[{"delta":{"content":"', b'"}}],"x_groq":', b"}"),
+    (b'{"choices":[{"delta":{"content":"', b'"},"token_ids":', b"}]}"),
+    (b'{"choices":[{"delta":{"content":"', b'"},"usage":', b"}]}"),
+    (
+        b'{"choices":[{"delta":{"content":"',
+        b'"},"logprobs":{"content":',
+        b',"refusal":null}}]}',
+    ),
+    (b'{"choices":[{"delta":{"content":"', b'"},"logprobs":', b',"x":1}]}'),
+    (
+        b'{"choices":[{"logprobs":{"content":',
+        b',"refusal":',
+        b'},"delta":{"reasoning":"',
+        b'"}}]}',
+    ),
 ]
 
 # What could make joined bodies differ from the bodies: quotes, escapes and characters
@@ -59,6 +84,17 @@ BODIES: Final = [
     *(b'"}}]}', b'","x":"', b'","content":"z', b'"},"finish_reason":"stop"}]}'),
     b'"}}]}\n\ndata: {"choices":[{"delta":{"content":"',
     b"\n\ndata: [DONE]\n\n",
+]
+
+# The same for values: one that is two, or none, or of another type than the others.
+VALUES: Final = [
+    *(b"1", b"2", b"37", b"[1]", b'[{"token":"a"}]', b'{"n":1}', b'"s"', b'"t"'),
+    *(b"1.0", b"1.5", b"-0", b"1e400", b"01", b"1" * 21, b" 7 ", b"true", b"null"),
+    *(b"", b"[]", b"[ ]", b"{}", b"[1],[2]", b"1,2", b'5,"choices":[]', b"[1]}", b"["),
+    *(b'"', b'"a', b'"\\ud83d"', b'"\xff"', b'["\xff"]', b"NaN", b"[01]", b'["\0"]'),
+    *(b"[" * 160 + b"]" * 160, b"[" * 149 + b"]" * 149, b'{"error":{"message":"m"}}'),
+    *(b'{"n":2,"o":null}', b'{"total_tokens":3}', b'{"n":true}', b'[{"token":"\\""}]'),
+    *(b'["],["]', b'{"a":"}}],\\"x_n\\":1"}', b'"\\u00e9"', b'[{"token":"b"},1]'),
 ]
 
 OTHERS: Final = [
@@ -94,6 +130,7 @@ def stream(seed: int) -> bytes:
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     frames = rng.sample(FRAMES, rng.choice([1, 1, 1, 2, 3]))
     pieces = []
+    values = rng.choice([VALUES, VALUES[:3], VALUES[3:5], VALUES[5:6], VALUES[6:8]])
     for _ in range(rng.randint(1, 4)):
         if rng.random() < 0.4:
             pieces.append(rng.choice(OTHERS))
@@ -101,7 +138,8 @@ def stream(seed: int) -> bytes:
             first, *others = rng.choice(frames)
             pieces.append(b"data: " + first)
             for other in others:
-                tame = BODIES[:6] if rng.random() < 0.8 else BODIES
+                bodies = BODIES if pieces[-1].endswith(b'"') else values
+                tame = bodies[:6] if rng.random() < 0.9 else bodies
                 pieces += [rng.choice(tame), other]
             pieces.append(b"\n\n")
     whole = b"".join(pieces)

@@ -1,13 +1,14 @@
 """Chunks to completion: what happens to every stream."""
 
 import math
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from tests.strategies import Json, chunk, folded, message_of, outcome_of, stream
 from unstream import Ending, Limits, fold
-from unstream._fold import Fold
+from unstream._fold import Fold, Path
 from unstream._schema import decode_chunk
 
 PLAIN: dict[str, Json] = {
@@ -435,12 +436,17 @@ def test_writing_to_the_sinks_is_the_same_as_folding() -> None:
     piece = decode_chunk(template % (b"b", b"b", b"b"))
     sinks = one.sinks(piece)
     assert sinks is not None
-    assert sinks["obfuscation"] is None
-    texts = {"content": "b", "reasoning": "rb", "arguments": "ab"}
-    assert sinks.keys() == {*texts, "obfuscation"}
-    for name, text in texts.items():
-        sink = sinks[name]
-        assert sink is not None
+    assert sinks["obfuscation",] is None
+    delta = ("choices", 0, "delta")
+    texts: dict[Path, str] = {
+        (*delta, "content"): "b",
+        (*delta, "reasoning"): "rb",
+        (*delta, "tool_calls", 0, "function", "arguments"): "ab",
+    }
+    assert sinks.keys() == {*texts, ("obfuscation",)}
+    for path, text in texts.items():
+        sink = sinks[path]
+        assert isinstance(sink, StringIO)
         sink.write(text)
     other.add(piece)
     assert one.completion() == other.completion()
@@ -493,7 +499,7 @@ def test_a_name_that_may_be_a_fragment_has_no_sinks() -> None:
         b'{"system_fingerprint":"x","choices":[{"delta":{"content":"b"}}]}',
         b'{"provider":"x","choices":[{"delta":{"content":"b"}}]}',
         b'{"choices":[{"delta":{"content":"b"},"finish_reason":"stop"}]}',
-        b'{"choices":[{"delta":{"content":"b"},"logprobs":{}}]}',
+        b'{"choices":[{"delta":{"content":"b"},"logprobs":{"content":[]}}]}',
         b'{"choices":[{"delta":{"content":"b"},"native_finish_reason":"x"}]}',
         b'{"choices":[{"delta":{"content":"b"},"content_filter_results":{"a":1}}]}',
         b'{"choices":[{"index":1,"delta":{"content":"b"}}]}',

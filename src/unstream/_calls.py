@@ -102,8 +102,11 @@ class Calls:
             for key, value in piece.extra.items():
                 _rule(key)(call.extra, key, value)
 
-    def sink(self, piece: ToolCallDelta) -> dict[str, StringIO] | None:
-        """Say where the text of a piece goes, if all else in it is known already."""
+    def sink(self, piece: ToolCallDelta) -> tuple[str, str, StringIO] | None:
+        """Say where the text of a piece goes, if all else in it is known already.
+
+        Returns the two keys under which it stands, and the text that it continues.
+        """
         index, identity = piece.index, _set(piece.id)
         call = self._newest if index is None else self._by_index.get(index)
         body = piece.function or piece.custom
@@ -116,8 +119,8 @@ class Calls:
         if piece.extra or body.extra or piece.extra_content:
             return None
         if isinstance(body, FunctionDelta):
-            return {"arguments": call.text} if body.arguments else None
-        return {"input": call.text} if body.input else None
+            return ("function", "arguments", call.text) if body.arguments else None
+        return ("custom", "input", call.text) if body.input else None
 
     def _find(self, piece: ToolCallDelta, identity: str) -> _Call | None:
         index = piece.index

@@ -1,31 +1,34 @@
-"""The express lane: events that differ from one already folded only in their texts.
+"""The express lane: events that differ from one already folded only in known places.
 
 This module is an optimisation and knows nothing of its own about how chunks fold: with
 `Accumulator(express=False)` it is not used, and the results are the same.
 
 Strategy: nearly all events of a stream are equal but for one JSON string, the next
 piece of the content, say. From an event that was folded in the ordinary way a
-*skeleton* is learned: the bytes around its texts, the holes. That the holes are those
-texts and nothing else is not guessed: the skeleton is filled with markers and decoded,
-and must give the same chunk but for the markers. That folding such a chunk does nothing
-but append its texts is said by `Fold.sinks`, anew after every event that took the
-ordinary way.
+*skeleton* is learned: the bytes around what changes, the holes. Where those are, and
+what becomes of what stands in them, is said by `Fold.sinks`, anew after every event
+that took the ordinary way. That the holes are those values and nothing else is not
+guessed: the skeleton is filled with markers and decoded, and each must be found in its
+place; all else in the event stays as it was, byte by byte.
 
 Then, for many events at once, the holes are cut out, joined, and decoded as one JSON
 string, 0.5 of the cost of decoding the chunks. What could make the sum of pieces differ
-from the pieces is looked for (see `_text`); where anything is found, nothing has been
+from the pieces is looked for (`_sinks.read`); where anything is found, nothing has been
 folded yet and the events go the ordinary way, so that a fault is counted where it is.
 """
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec import Raw
 
-from unstream._fit import open_chunk
-from unstream._fold import Fold, Sink
-from unstream._json import decode
-from unstream._schema import Chunk, decode_chunk
+from unstream._fold import Fold, Path
+from unstream._json import Json, decode, dump
+from unstream._schema import Chunk
+from unstream._sinks import Lists, Sink, Values, place, read, read_text
 
 __all__ = ["Lane"]
 
@@ -35,28 +38,34 @@ _REST: Final = 64  # events taken the ordinary way before it may learn once more
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
-_BACKSLASH: Final = ord("\\")
 
 _NEAR: Final = 1024  # bytes to which the end of a run is sought
 _MOST_LOSSES: Final = 32  # blocks that go by untried after others that were no good
+_START: Final = len(b"data: ")
+
+# Possessive (*+): without it the matcher remembers every escape it has passed.
+_BODY: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 # What stands before a text, as compact JSON and as Python's `json.dumps` writes it.
-_NEEDLES: Final = {
+_NEEDLES: Final[Mapping[Any, tuple[bytes, bytes]]] = {
     name: (f'"{name}":"'.encode(), f'"{name}": "'.encode())
     for name in (
         *("content", "reasoning_content", "reasoning", "refusal"),
         *("arguments", "input", "text", "summary", "data", "obfuscation", "p"),
+        *("id", "model"),
     )
 }
 
-_decode_text = msgspec.json.Decoder(str).decode
-# Possessive (*+): without it the matcher remembers every escape it has passed.
-_BODY: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_CUT_ESCAPE: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|\n|$)")
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+
+
+# Where a hole starts and ends in the line, what stands there, and where it goes.
+_Hole: TypeAlias = tuple[int, int, Path, Sink]
 
 
 class _Skeleton:
-    """One event with holes for texts: `prefix`, hole, middle, hole, ..., `suffix`."""
+    """One event with holes: `prefix`, hole, middle, hole, ..., `suffix`."""
 
     __slots__ = (
         "bodies",
@@ -64,44 +73,66 @@ class _Skeleton:
         "epoch",
         "follower",
         "head",
+        "is_plain",
+        "loose",
         "middles",
-        "names",
         "needle",
         "parts",
+        "paths",
+        "places",
         "prefix",
         "sinks",
         "suffix",
         "tail",
     )
 
-    def __init__(self, chunk: Chunk, names: list[str], constants: list[bytes]) -> None:
+    def __init__(
+        self, chunk: Chunk, loose: frozenset[Path], holes: list[_Hole], line: bytes
+    ) -> None:
         self.chunk = chunk
-        self.names = names
-        self.prefix = constants[0]
-        self.middles = constants[1:-1]
-        self.suffix = constants[-1]
-        # For whole blocks: a short needle before the first hole, because a search for
-        # more than a few bytes is several times slower, and what lies around it.
-        self.needle = self.prefix[self.prefix.rindex(b'"', 0, -3) :]
+        self.loose = loose
+        self.paths = [path for _, _, path, _ in holes]
+        self.sinks: list[Sink] = []
+        self.places: set[object] = set()
+        starts, ends, *_ = zip(*holes, strict=True)
+        self.prefix = line[: starts[0]]
+        self.middles = [
+            line[end:start] for end, start in zip(ends, starts[1:], strict=False)
+        ]
+        self.suffix = line[ends[-1] :]
+        are_texts = [_is_text(sink) for _, _, _, sink in holes]
+        # Whole blocks: texts alone, not more than two. A short needle before the first
+        # hole, because a search for more than a few bytes is several times slower.
+        self.is_plain = all(are_texts) and len(holes) <= 2  # noqa: PLR2004
+        self.needle = self.prefix[self.prefix.rfind(b'"', 0, -3) :]
         self.head = self.prefix[: -len(self.needle)]
         self.tail = self.suffix + b"\n\n" + self.head
-        self.sinks: list[Sink | None] = []
-        self.epoch = -1
+        self.epoch = 0
         self.follower = self
         self.bodies: list[bytes] = []  # holes put aside, those of an event in a row
         self.parts = (
             self.prefix,
             self.suffix,
             len(self.prefix) + len(self.suffix),
-            self.middles,
+            # None where there is nothing to part.
+            None
+            if are_texts == [True]
+            else [*zip([*self.middles, b""], are_texts, strict=True)],
             self.bodies,
         )
 
-    def texts(self) -> list[str]:
-        """Decode what was put aside; raise ValueError where that is unsound."""
-        step = len(self.names)  # the holes of one event stand next to each other
-        holes = [self.bodies[hole::step] for hole in range(step)]
-        return [_text(hole, b"".join(hole)) for hole in holes]
+    def read(self) -> list[Any]:
+        """Read what was put aside; raise ValueError where that is unsound."""
+        step = len(self.sinks)  # the holes of one event stand next to each other
+        return [
+            read(sink, self.bodies[hole::step]) for hole, sink in enumerate(self.sinks)
+        ]
+
+    def write(self, values: list[Any]) -> None:
+        """Write what was read."""
+        for sink, value in zip(self.sinks, values, strict=True):
+            if sink is not None:
+                sink.write(value)
 
 
 class Lane:
@@ -109,8 +140,11 @@ class Lane:
 
     __slots__ = (
         "_credit",
+        "_doubted",
         "_epoch",
         "_fold",
+        "_last",
+        "_loose",
         "_losses",
         "_newest",
         "_penalty",
@@ -123,6 +157,9 @@ class Lane:
         self._newest: _Skeleton | None = None
         self._epoch = 0  # counts the events that may have changed the fold
         self._credit = _CREDIT
+        self._last: Chunk | None = None
+        self._doubted: set[Path] = set()  # where two chunks in a row differed, once
+        self._loose: frozenset[Path] = frozenset()  # and once more
         self._losses = 0  # blocks not to be tried as a whole
         self._penalty = 0
 
@@ -140,26 +177,40 @@ class Lane:
         if self._credit < 0:
             return
         self._credit -= 1
-        sinks = self._fold.sinks(chunk)
+        if self._last is not None:
+            self._loosen(self._last, chunk)
+        self._last = chunk
+        loose = self._loose
+        sinks = self._fold.sinks(chunk, loose)
         if not sinks:
             return
-        skeleton = _learn(line, chunk, list(sinks))
-        if skeleton is None:
+        holes = _find_holes(line, sinks)
+        if not holes:
             return
-        skeleton.epoch = self._epoch
-        skeleton.sinks = [sinks[name] for name in skeleton.names]
-        # Texts of one sink must stay in order, so it has one skeleton at a time.
-        taken = {id(sink) for sink in skeleton.sinks if sink is not None}
-        self._skeletons = [
-            other
-            for other in self._skeletons[-_SLOTS + 1 :]
-            if taken.isdisjoint(map(id, other.sinks))
-        ]
-        self._skeletons.append(skeleton)
+        skeleton = _Skeleton(chunk, loose, holes, line)
+        self._lead(skeleton, sinks)
+        self._skeletons = [*self._skeletons[-_SLOTS + 1 :], skeleton]
         for other in self._skeletons:
             if other is self._newest or other.follower not in self._skeletons:
                 other.follower = skeleton
         self._newest = skeleton
+
+    def _loosen(self, last: Chunk, chunk: Chunk) -> None:
+        """Find what changes from chunk to chunk although it is no text."""
+        if (
+            last.extra is None
+            and last.id == chunk.id
+            and last.created == chunk.created
+            and last.usage is None
+            and not (last.choices and last.choices[0].extra)
+        ):
+            return
+        before = _changeable(last)
+        for path, value in _changeable(chunk).items():
+            if value is not None and before.get(path, value) not in (None, value):
+                if path in self._doubted:
+                    self._loose |= {path}
+                self._doubted.add(path)
 
     @property
     def is_ready(self) -> bool:
@@ -171,14 +222,34 @@ class Lane:
         self._epoch += 1
 
     def _renew(self, skeleton: _Skeleton) -> bool:
-        """Ask the fold again where the texts go, after events of other kinds."""
+        """Ask the fold again where the values go, after events of other kinds."""
         if skeleton.epoch == self._epoch:
             return True
-        sinks = self._fold.sinks(skeleton.chunk)
-        if sinks is None or sinks.keys() != set(skeleton.names):
-            skeleton.epoch = -1
+        if skeleton not in self._skeletons:
             return False
-        skeleton.sinks = [sinks[name] for name in skeleton.names]
+        sinks = self._fold.sinks(skeleton.chunk, skeleton.loose)
+        if sinks is None or sinks.keys() != set(skeleton.paths):
+            return False
+        return self._lead(skeleton, sinks)
+
+    def _lead(self, skeleton: _Skeleton, sinks: dict[Path, Sink]) -> bool:
+        """Lead the holes of a skeleton to their sinks, if that keeps the order.
+
+        It would not where two skeletons held back values of one place.
+        """
+        places = {*map(place, sinks.values())} - {None}
+        rivals = [
+            other
+            for other in self._skeletons
+            if other is not skeleton and not places.isdisjoint(other.places)
+        ]
+        if any(other.bodies for other in rivals):
+            return False
+        for other in rivals:
+            self._skeletons.remove(other)
+            other.epoch = -1
+        skeleton.sinks = [sinks[path] for path in skeleton.paths]
+        skeleton.places = places
         skeleton.epoch = self._epoch
         return True
 
@@ -186,8 +257,9 @@ class Lane:
 
     @property
     def is_hopeful(self) -> bool:
-        """Say whether blocks have lately been good to take whole."""
-        return self._newest is not None and not self._losses
+        """Say whether the next block may be good to take whole."""
+        newest = self._newest
+        return newest is not None and newest.is_plain and not self._losses
 
     def reach(self, block: bytes, start: int) -> int:
         """Return where the run of events of one skeleton ends that begins at `start`.
@@ -195,7 +267,7 @@ class Lane:
         It is a guess, from the beginnings of a few events; `start` where there is none.
         """
         skeleton = self._newest
-        if skeleton is None or len(skeleton.middles) > 1:
+        if skeleton is None or not skeleton.is_plain:
             return start
         if self._losses:
             self._losses -= 1
@@ -227,7 +299,12 @@ class Lane:
         0 where they are not, and then nothing has been folded.
         """
         skeleton = self._newest
-        if not block or skeleton is None or not self._renew(skeleton):
+        if (
+            not block
+            or skeleton is None
+            or not skeleton.is_plain
+            or not self._renew(skeleton)
+        ):
             return 0
         n = self._whole(skeleton, block)
         if n:
@@ -280,12 +357,10 @@ class Lane:
         if sum(map(len, joined)) != size:
             return 0
         try:
-            texts = [*map(_text, bodies, joined)]
+            texts = [*map(read_text, bodies, joined)]
         except ValueError:
             return 0
-        for sink, text in zip(skeleton.sinks, texts, strict=True):
-            if sink is not None:
-                sink.write(text)
+        skeleton.write(texts)
         return n
 
     def run(self, lines: list[bytes], start: int) -> tuple[int, bool]:
@@ -300,7 +375,7 @@ class Lane:
         touched: list[_Skeleton] = []
         # Interleaved choices follow each other in the same order again and again.
         skeleton = newest.follower
-        prefix, suffix, around, middles, bodies = skeleton.parts
+        prefix, suffix, around, plan, bodies = skeleton.parts
         at = start
         for line in lines[start:] if start else lines:
             # Twice as fast as startswith, endswith and a slice.
@@ -310,10 +385,10 @@ class Lane:
                 if found is None:
                     break
                 newest.follower = skeleton = found
-                prefix, suffix, around, middles, bodies = skeleton.parts
+                prefix, suffix, around, plan, bodies = skeleton.parts
                 body = line.removeprefix(prefix).removesuffix(suffix)
-            holes = _part(body, middles) if middles else None
-            if holes is None and (middles or (_QUOTE in body and not _is_body(body))):
+            holes = None if plan is None else _part(body, plan)
+            if holes is None and (plan or (_QUOTE in body and not _is_body(body))):
                 break
             if not bodies:
                 if not self._renew(skeleton):
@@ -322,12 +397,12 @@ class Lane:
             if holes is None:
                 bodies.append(body)
             else:
-                bodies += holes
+                bodies.extend(holes)
             at += 1
             newest = skeleton
             if newest.follower is not skeleton:
                 skeleton = newest.follower
-                prefix, suffix, around, middles, bodies = skeleton.parts
+                prefix, suffix, around, plan, bodies = skeleton.parts
         self._newest = newest
         return at, at == start or self._flush(touched)
 
@@ -341,119 +416,124 @@ class Lane:
 
     def _flush(self, touched: list[_Skeleton]) -> bool:
         try:
-            texts = [skeleton.texts() for skeleton in touched]
+            values = [skeleton.read() for skeleton in touched]
         except ValueError:
             taken = False
         else:
             taken = True
-            for skeleton, filled in zip(touched, texts, strict=True):
-                for sink, text in zip(skeleton.sinks, filled, strict=True):
-                    if sink is not None:
-                        sink.write(text)
+            for skeleton, found in zip(touched, values, strict=True):
+                skeleton.write(found)
             self._credit = _CREDIT
         for skeleton in touched:
             skeleton.bodies.clear()
         return taken
 
 
-def _part(body: bytes, middles: list[bytes]) -> list[bytes] | None:
+def _part(body: bytes, plan: list[tuple[bytes, bool]]) -> list[bytes] | None:
     """Part what lies between prefix and suffix into holes, if it fits."""
     holes = []
-    for middle in middles:
-        hole, separator, body = body.partition(middle)
-        if not separator:
+    for middle, is_text in plan:
+        hole = body
+        if middle:
+            hole, separator, body = body.partition(middle)
+            if not separator:
+                return None
+        if is_text and _QUOTE in hole and not _is_body(hole):
             return None
         holes.append(hole)
-    holes.append(body)
-    for hole in holes:
-        if _QUOTE in hole and not _is_body(hole):
-            return None
     return holes
 
 
 def _is_body(raw: bytes) -> bool:
-    match = _BODY.fullmatch(raw)
-    return match is not None
+    return _BODY.fullmatch(raw) is not None
 
 
-def _text(bodies: list[bytes], joined: bytes) -> str:
-    """Decode the bodies of JSON strings as one; raise ValueError where that is unsound.
-
-    It is where a body is none by itself (a quote that is not escaped, an escape that is
-    cut by its end) although the sum may be, or holds part of a character.
-    """
-    if _BACKSLASH in joined or _QUOTE in joined:
-        clean = b"\n".join(bodies).replace(b"\\\\", b"")
-        if clean.count(b'"') != clean.count(b'\\"') or _CUT_ESCAPE.search(clean):
-            raise ValueError("not the body of a string")
-    if not joined.isascii():
-        b"\n".join(bodies).decode()
-    return _decode_text(b'"' + joined + b'"')
+def _is_text(sink: Sink) -> bool:
+    return not isinstance(sink, Values | Lists)
 
 
-def _learn(  # noqa: C901 - one branch a reason not to
-    line: bytes, chunk: Chunk, names: list[str]
-) -> _Skeleton | None:
-    """Cut the texts out of an event, and prove that it can be filled again."""
-    holes = []
-    for name in names:
-        for needle in _NEEDLES[name]:
-            at = line.find(needle)
-            if at >= 0:
-                break
-        else:
+# --- Learning -------------------------------------------------------------------------
+
+
+def _changeable(chunk: Chunk) -> dict[Path, Json]:
+    """Return what may change from chunk to chunk and be no text."""
+    found: dict[Path, Json] = {
+        ("id",): chunk.id,
+        ("created",): chunk.created,
+        ("model",): chunk.model,
+        ("usage",): chunk.usage,
+    }
+    levels: list[tuple[Path, Any]] = [((), chunk)]
+    if chunk.choices:
+        choice = chunk.choices[0]
+        levels.append((("choices", 0), choice))
+        levels.append((("choices", 0, "delta"), choice.delta))
+    for level, part in levels:
+        for key, value in ((part and part.extra) or {}).items():
+            found[(*level, key)] = value
+    return found
+
+
+def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
+    """Find where in an event the values stand that have a sink, and prove it."""
+    holes: list[_Hole] = []
+    for path, sink in sinks.items():
+        span = _find_text(line, path) if _is_text(sink) else _find_value(line, path)
+        if span is None:
             return None
-        start = at + len(needle)
-        match = _BODY.match(line, start)
-        if match is None or line.find(needle, start) >= 0:
+        holes.append((*span, path, sink))
+    holes.sort(key=itemgetter(0))
+    # Nobody can have written this into the event beforehand: hashes of bytes are
+    # seeded anew for every process.
+    seed = hash(line) >> 8
+    filled = b""
+    at = _START
+    for mark, (start, end, *_) in enumerate(holes, seed):
+        if start < at:
             return None
-        holes.append((start, match.end(), name))
-    holes.sort()
-    constants = []
-    at = 0
-    for start, end, _ in holes:
-        constants.append(line[at:start])
+        filled += b"%b%d" % (line[at:start], mark)
         at = end
-    constants.append(line[at:])
-    names = [name for _, _, name in holes]
-    markers = [f"hole {place}" for place in range(len(names))]
-    filled = constants[0]
-    for marker, constant in zip(markers, constants[1:], strict=True):
-        filled += marker.encode() + constant
-    filled = filled[len(b"data: ") :]
     try:
-        try:
-            probe = decode_chunk(filled)
-        except msgspec.ValidationError:  # it has strangers
-            probe = open_chunk(filled, decode(filled))
-        for name, marker in zip(names, markers, strict=True):
-            if _swap(probe, chunk, name) != marker:
+        event = decode(filled + line[at:])
+        for mark, (_, _, path, sink) in enumerate(holes, seed):
+            value = event
+            for step in path:
+                value = value[step]
+            if value != (str(mark) if _is_text(sink) else mark):
                 return None
-    except (ValueError, LookupError, AttributeError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return None
-    return _Skeleton(chunk, names, constants) if probe == chunk else None
+    return holes
 
 
-def _swap(probe: Chunk, chunk: Chunk, name: str) -> Any:
-    """Put the chunk's text in the place of the marker, which is returned."""
-    here, there = _owner(probe, name), _owner(chunk, name)
-    if isinstance(here, dict):
-        marker, here[name] = here[name], there[name]
-        return marker
-    marker = getattr(here, name)
-    setattr(here, name, getattr(there, name))
-    return marker
+def _find_text(line: bytes, path: Path) -> tuple[int, int] | None:
+    for needle in _NEEDLES[path[-1]]:
+        at = line.find(needle)
+        if at >= 0:
+            break
+    else:
+        return None
+    start = at + len(needle)
+    match = _BODY.match(line, start)
+    if match is None or line.find(needle, start) >= 0:
+        return None
+    return start, match.end()
 
 
-def _owner(chunk: Chunk, name: str) -> Any:
-    """Return what holds the text of that name in a chunk with one choice."""
-    if name in ("obfuscation", "p"):
-        return chunk
-    delta: Any = chunk.choices and chunk.choices[0].delta
-    if name == "arguments":
-        return delta.tool_calls[0].function
-    if name == "input":
-        return delta.tool_calls[0].custom
-    if name in ("text", "summary", "data"):
-        return delta.reasoning_details[0]
-    return delta
+def _find_value(line: bytes, path: Path) -> tuple[int, int] | None:
+    raw = line[_START:]
+    try:
+        for step in path:
+            if isinstance(step, int):
+                raw = bytes(_decode_list(raw)[step])
+            else:
+                raw = bytes(_decode_object(raw)[step])
+    except (ValueError, LookupError, RecursionError):
+        return None
+    key = dump(path[-1]).encode()
+    for colon in (b":", b": "):
+        start = line.find(key + colon + raw)
+        if start >= 0:
+            start += len(key + colon)
+            return start, start + len(raw)
+    return None

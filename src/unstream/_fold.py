@@ -5,15 +5,15 @@ one state per choice. What is particular to a key or a server is in `_dialects`,
 tool calls are told apart in `_calls`.
 
 Strategy: fields that nearly every chunk carries are looked at in code, which costs 10
-ns each; the others are compared with an all-absent tuple at once, and only where one is
-set do the rows of the table run. Keys without a field come in `extra`, at their level.
+ns each; only where one of the others is set do the rows of the table run. Keys
+without a field come in `extra`, at their level.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from io import StringIO
 from typing import Final, TypeAlias
 
-import msgspec
 from msgspec import Raw
 
 from unstream._calls import Calls
@@ -27,6 +27,7 @@ from unstream._rules import (
     Rule,
     State,
     drop,
+    is_settled,
     latest,
     merge,
     settle,
@@ -42,16 +43,43 @@ from unstream._schema import (
     Message,
     Usage,
 )
+from unstream._sinks import Lists, Sink, Values
 
-__all__ = ["Fold", "Sink", "is_flat"]
+__all__ = ["Fold", "Path", "is_flat"]
 
-Sink: TypeAlias = StringIO
+# Where a value stands in a chunk: keys of objects and places in lists.
+Path: TypeAlias = tuple[str | int, ...]
+
+_ID: Final = ("id",)
+_CREATED: Final = ("created",)
+_MODEL: Final = ("model",)
+_USAGE: Final = ("usage",)
+_OBFUSCATION: Final = ("obfuscation",)
+_P: Final = ("p",)
+_CHOICE: Final = ("choices", 0)
+_DELTA: Final = (*_CHOICE, "delta")
+_TEXTS: Final = {
+    key: (*_DELTA, key)
+    for key in ("content", "reasoning_content", "reasoning", "refusal")
+}
 
 # The fields of a delta from `reasoning_details` on fold by the table.
 _FIELDS: Final = Delta.__struct_fields__
-_TABLED: Final = slice(_FIELDS.index("reasoning_details"), _FIELDS.index("extra"))
-_RARE: Final = _FIELDS[_TABLED]
-_NOTHING: Final = (None,) * len(_RARE)
+_RARE: Final = _FIELDS[_FIELDS.index("reasoning_details") : _FIELDS.index("extra")]
+
+
+def _has_rare(delta: Delta) -> bool:
+    """Say whether one of the fields that fold by the table is set."""
+    # One by one: half the time that a comparison of tuples takes.
+    return not (
+        delta.reasoning_details is None
+        and delta.function_call is None
+        and delta.audio is None
+        and delta.annotations is None
+        and delta.images is None
+        and delta.executed_tools is None
+        and delta.obfuscation is None
+    )
 
 
 def is_flat(chunk: Chunk) -> bool:
@@ -70,32 +98,29 @@ def is_flat(chunk: Chunk) -> bool:
         for call in delta.tool_calls or ():
             if call.extra_content is not None:
                 return False
-        if (
-            isinstance(delta.content, list)
-            or msgspec.structs.astuple(delta)[_TABLED] != _NOTHING
-        ):
+        if isinstance(delta.content, list) or _has_rare(delta):
             return False
     return chunk.moderation is None
 
 
-def _is_settled(
-    strangers: State | None, state: State, rules: Mapping[str, Rule], default: Rule
+def _stand(
+    part: Chunk | ChunkChoice | Delta,
+    state: State,
+    rules: Mapping[str, Rule],
+    default: Rule,
+    at: tuple[Path, Collection[Path], dict[Path, Sink]],
 ) -> bool:
-    """Say whether folding these strangers once more would change nothing."""
-    for key, value in (strangers or {}).items():
+    """Give the strangers of one level that are loose a sink; say if the others rest."""
+    level, loose, sinks = at
+    for key, value in (part.extra or {}).items():
         rule = rules.get(key, default)
-        if value is None or rule is drop:
-            continue
-        if (
-            key not in state
-            or state[key] != value
-            or type(state[key]) is not type(value)
-        ):
-            return False
-        # Text and lists grow by what they are given, even if it is the same.
-        if rule is not latest and (
-            rule is not stranger or isinstance(value, str | list)
-        ):
+        path = (*level, key)
+        # What is merged may be an error or a usage, which more depends on; a field of
+        # another type might fit the next time.
+        if path in loose and rule is not merge and key not in part.__struct_fields__:
+            fold = None if rule is drop else partial(rule, state, key)
+            sinks[path] = Values(fold, (id(state), key))
+        elif not is_settled(rule, state, key, value):
             return False
     return True
 
@@ -198,22 +223,18 @@ class Fold:
         if choice.calls is not None and choice.calls.overflowed:
             self.limit = self.limit or "tool_calls"
 
-    def sinks(  # noqa: C901, PLR0911 - one return a reason
-        self, chunk: Chunk
-    ) -> dict[str, Sink | None] | None:
-        """Say where each text of a chunk goes, if that is all that it would change.
+    def sinks(  # noqa: C901, PLR0911, PLR0912 - one return a reason
+        self, chunk: Chunk, loose: Collection[Path] = ()
+    ) -> dict[Path, Sink] | None:
+        """Say where each changing value of a chunk goes, if it would change no more.
 
-        None where folding it would do anything else; a text whose sink is None is
-        dropped. This is what the express lane rests on: `add(chunk)` and writing its
-        texts to their sinks must be the same.
+        Texts and logprobs change, and what is at the paths in `loose`. None where
+        folding the chunk would do anything else. This is what the express lane rests
+        on: `add(chunk)` and writing those values to their sinks must be the same.
         """
         if self.done or chunk.choices is None or len(chunk.choices) != 1:
             return None
-        if chunk.usage is not None or chunk.error is not None:
-            return None
-        if not _is_settled(chunk.extra, self.extra, TOP, latest):
-            return None
-        if chunk.moderation is not None:
+        if chunk.error is not None or chunk.moderation is not None:
             return None
         if chunk.service_tier and chunk.service_tier != self.service_tier:
             return None
@@ -224,12 +245,30 @@ class Fold:
             return None
         [piece] = chunk.choices
         choice = self.choices.get(piece.index or 0)
-        sinks = None if choice is None else choice.sinks(piece)
-        if sinks is not None:
-            if chunk.obfuscation:
-                sinks["obfuscation"] = None
-            if chunk.p:
-                sinks["p"] = None
+        sinks = None if choice is None else choice.sinks(piece, loose)
+        if sinks is None:
+            return None
+        if chunk.extra and not _stand(
+            chunk, self.extra, TOP, latest, ((), loose, sinks)
+        ):
+            return None
+        if chunk.usage is not None:
+            if _USAGE not in loose:
+                return None
+            fold = partial(merge, self.usage, "usage")
+            sinks[_USAGE] = Values(fold, id(self.usage), dict)
+        if loose:
+            # Of these the first counts, and that came.
+            if _CREATED in loose and self.created:
+                sinks[_CREATED] = Values(None, None, int)
+            if _ID in loose and self.id and chunk.id:
+                sinks[_ID] = None
+            if _MODEL in loose and self.model and chunk.model:
+                sinks[_MODEL] = None
+        if chunk.obfuscation:
+            sinks[_OBFUSCATION] = None
+        if chunk.p:
+            sinks[_P] = None
         return sinks
 
     # --- The result -------------------------------------------------------------------
@@ -341,9 +380,9 @@ class _Choice:
             if self.refusal is None:
                 self.refusal = StringIO()
             self.refusal.write(delta.refusal)
-        rare = msgspec.structs.astuple(delta)[_TABLED]
-        if rare != _NOTHING:
-            for key, value in zip(_RARE, rare, strict=True):
+        if _has_rare(delta):
+            for key in _RARE:
+                value = getattr(delta, key)
                 if value:  # an empty list or object is as good as absent
                     DELTA[key](self.known, key, value)
         if delta.extra:
@@ -351,27 +390,32 @@ class _Choice:
                 DELTA.get(key, stranger)(self.strange, key, value)
 
     def sinks(  # noqa: C901, PLR0911, PLR0912 - as above
-        self, piece: ChunkChoice
-    ) -> dict[str, Sink | None] | None:
-        """Say where the texts of a piece go; see `Fold.sinks`."""
+        self, piece: ChunkChoice, loose: Collection[Path]
+    ) -> dict[Path, Sink] | None:
+        """Say where the changing values of a piece go; see `Fold.sinks`."""
         delta = piece.delta
-        if delta is None or (delta.role and not self.role):
+        if delta is None or (delta.role and not self.role) or piece.finish_reason:
             return None
-        if not _is_settled(piece.extra, self.extra, CHOICE, latest):
+        sinks: dict[Path, Sink] = {}
+        if piece.extra and not _stand(
+            piece, self.extra, CHOICE, latest, (_CHOICE, loose, sinks)
+        ):
             return None
-        if not _is_settled(delta.extra, self.strange, DELTA, stranger):
-            return None
-        if piece.finish_reason or piece.logprobs is not None:
+        if delta.extra and not _stand(
+            delta, self.strange, DELTA, stranger, (_DELTA, loose, sinks)
+        ):
             return None
         for key in ("content_filter_results", "native_finish_reason"):
             value = getattr(piece, key)
             if value and self.extra.get(key) != value:
                 return None
-        sinks: dict[str, Sink | None] = {}
-        for key in ("content", "reasoning_content", "reasoning", "refusal"):
+        for key, path in _TEXTS.items():
             value = getattr(delta, key)
             if value:
-                sinks[key] = getattr(self, key)
+                sink = getattr(self, key)
+                if sink is None:
+                    return None
+                sinks[path] = sink
             elif value == "" and key == "content" and self.content is None:
                 return None
         if not isinstance(delta.content, str | None) or self.parts is not None:
@@ -379,19 +423,31 @@ class _Choice:
         if delta.tool_calls:
             if self.calls is None or len(delta.tool_calls) != 1:
                 return None
-            if (sink := self.calls.sink(delta.tool_calls[0])) is None:
+            found = self.calls.sink(delta.tool_calls[0])
+            if found is None:
                 return None
-            sinks.update(sink)
-        rare = msgspec.structs.astuple(delta)[_TABLED]
-        if rare != _NOTHING:
+            body, key, sink = found
+            sinks[(*_DELTA, "tool_calls", 0, body, key)] = sink
+        if _has_rare(delta):
             details = self.known.get("reasoning_details")
-            if any(rare[1:]) or not isinstance(details, Details):
+            rest = [getattr(delta, key) for key in _RARE[1:]]
+            if any(rest) or not isinstance(details, Details):
                 return None
-            for detail in rare[0] or ():
-                if (sink := details.sink(detail)) is None:
+            for place, detail in enumerate(delta.reasoning_details or ()):
+                if (grown := details.sinks(detail)) is None:
                     return None
-                sinks.update(sink)
-        return None if None in sinks.values() else sinks
+                for key, sink in grown.items():
+                    sinks[(*_DELTA, "reasoning_details", place, key)] = sink
+        for key, raw in (piece.logprobs or {}).items():
+            pieces = self.logprobs.get(key)
+            if bytes(raw) == b"null":
+                if pieces is None:
+                    return None
+            elif not pieces or {pieces[0][:1], bytes(raw)[:1]} != {b"["}:
+                return None
+            else:
+                sinks[(*_CHOICE, "logprobs", key)] = Lists(pieces)
+        return sinks
 
     def _add_content(self, content: str | list[Json]) -> None:
         if self.parts is None:

@@ -17,6 +17,7 @@ __all__ = [
     "SHALLOW",
     "Json",
     "Malformed",
+    "count_brackets",
     "decode",
     "dump",
     "encode",
@@ -106,11 +107,16 @@ def read(text: bytes) -> Json:
 
 def too_deep(payload: bytes) -> bool:
     """Say whether a payload is nested deeper than anything that is folded."""
-    if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
+    if count_brackets(payload) <= _MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", payload).translate(None, _NO_BRACKETS)
     steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
     return max(accumulate(steps), default=0) > _MAX_DEPTH
+
+
+def count_brackets(payload: bytes) -> int:
+    """Count what opens a level: no payload is nested deeper than that."""
+    return payload.count(b"[") + payload.count(b"{")
 
 
 def dump(value: Json) -> str:

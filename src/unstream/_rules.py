@@ -27,6 +27,7 @@ __all__ = [
     "extend",
     "first",
     "function_call",
+    "is_settled",
     "keyed",
     "last",
     "latest",
@@ -132,6 +133,23 @@ def stranger(state: State, key: str, value: Json) -> None:
         extend(state, key, value)
     else:
         latest(state, key, value)
+
+
+def is_settled(rule: Rule, state: State, key: str, value: Json) -> bool:
+    """Say whether folding a value once more would change nothing, ever."""
+    if value is None or rule is drop:
+        return True
+    held = state.get(key)
+    if isinstance(value, dict | list):
+        # By their text: 1, 1.0 and True are equal in Python and not in JSON.
+        if rule is not latest or repr(held) != repr(value):
+            return False
+    elif held != value or type(held) is not type(value):
+        return False
+    # Text grows by what it is given, even if it is the same.
+    return rule is latest or (
+        rule is stranger and (not isinstance(value, str) or key in _NAMES)
+    )
 
 
 # --- Rules with a memory --------------------------------------------------------------
@@ -263,8 +281,8 @@ class Details:
             else:
                 last(entry, name, value)
 
-    def sink(self, piece: Json) -> dict[str, StringIO] | None:
-        """Say where the text of a piece goes, if all else in it is known already."""
+    def sinks(self, piece: Json) -> dict[str, StringIO] | None:
+        """Say where each text of a piece goes, if all else in it is known already."""
         if not isinstance(piece, dict) or piece.get("id") not in (None, ""):
             return None
         entry = self._newest.get(repr((piece.get("type"), piece.get("index"))))
