@@ -18,7 +18,8 @@ folded yet and the events go the ordinary way, so that a fault is counted where 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -38,6 +39,7 @@ _REST: Final = 64  # events taken the ordinary way before it may learn once more
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
+_BACKSLASH: Final = ord("\\")
 
 _NEAR: Final = 1024  # bytes to which the end of a run is sought
 _MOST_LOSSES: Final = 32  # blocks that go by untried after others that were no good
@@ -56,6 +58,8 @@ _NEEDLES: Final[Mapping[Any, tuple[bytes, bytes]]] = {
     )
 }
 
+_KEYS: Final = {name: f'"{name}"'.encode() for name in _NEEDLES}
+
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
@@ -68,22 +72,20 @@ class _Skeleton:
     """One event with holes: `prefix`, hole, middle, hole, ..., `suffix`."""
 
     __slots__ = (
+        "_frame",
         "bodies",
         "chunk",
         "epoch",
         "follower",
-        "head",
         "is_plain",
         "loose",
-        "middles",
-        "needle",
         "parts",
         "paths",
         "places",
+        "plan",
         "prefix",
         "sinks",
         "suffix",
-        "tail",
     )
 
     def __init__(
@@ -91,23 +93,19 @@ class _Skeleton:
     ) -> None:
         self.chunk = chunk
         self.loose = loose
-        self.paths = [path for _, _, path, _ in holes]
+        self.paths = [hole[2] for hole in holes]
         self.sinks: list[Sink] = []
-        self.places: set[object] = set()
-        starts, ends, *_ = zip(*holes, strict=True)
-        self.prefix = line[: starts[0]]
-        self.middles = [
-            line[end:start] for end, start in zip(ends, starts[1:], strict=False)
-        ]
-        self.suffix = line[ends[-1] :]
-        are_texts = [_is_text(sink) for _, _, _, sink in holes]
-        # Whole blocks: texts alone, not more than two. A short needle before the first
-        # hole, because a search for more than a few bytes is several times slower.
-        self.is_plain = all(are_texts) and len(holes) <= 2  # noqa: PLR2004
-        self.needle = self.prefix[self.prefix.rfind(b'"', 0, -3) :]
-        self.head = self.prefix[: -len(self.needle)]
-        self.tail = self.suffix + b"\n\n" + self.head
-        self.epoch = 0
+        self.places: Collection[object] = ()
+        self.prefix = line[: holes[0][0]]
+        self.suffix = line[holes[-1][1] :]
+        # Of each hole, whether it is a text and the middle that follows.
+        self.plan: list[tuple[bool, bytes]] = []
+        for hole, following in pairwise(holes):
+            self.plan.append((_is_text(hole[3]), line[hole[1] : following[0]]))
+        self.plan.append((_is_text(holes[-1][3]), b""))
+        # Fit for whole blocks: texts alone, not more than two.
+        self.is_plain = len(holes) <= 2 and self.plan[0][0] and self.plan[-1][0]  # noqa: PLR2004
+        self.epoch = -1
         self.follower = self
         self.bodies: list[bytes] = []  # holes put aside, those of an event in a row
         self.parts = (
@@ -115,14 +113,28 @@ class _Skeleton:
             self.suffix,
             len(self.prefix) + len(self.suffix),
             # None where there is nothing to part.
-            None
-            if are_texts == [True]
-            else [*zip([*self.middles, b""], are_texts, strict=True)],
+            None if self.is_plain and len(holes) == 1 else self.plan,
             self.bodies,
         )
+        self._frame: tuple[bytes, bytes, bytes] | None = None
+
+    def frame(self) -> tuple[bytes, bytes, bytes]:
+        """Return what a block of such events is made of, between the holes.
+
+        A short needle before the first hole, because a search for more than a few bytes
+        is several times slower; what comes before it, and what comes after the last
+        hole up to the next needle.
+        """
+        if self._frame is None:
+            needle = self.prefix[self.prefix.rfind(b'"', 0, -3) :]
+            head = self.prefix[: -len(needle)]
+            self._frame = needle, head, self.suffix + b"\n\n" + head
+        return self._frame
 
     def read(self) -> list[Any]:
         """Read what was put aside; raise ValueError where that is unsound."""
+        if len(self.sinks) == 1:
+            return [read(self.sinks[0], self.bodies)]
         step = len(self.sinks)  # the holes of one event stand next to each other
         return [
             read(sink, self.bodies[hole::step]) for hole, sink in enumerate(self.sinks)
@@ -237,17 +249,13 @@ class Lane:
 
         It would not where two skeletons held back values of one place.
         """
-        places = {*map(place, sinks.values())} - {None}
-        rivals = [
-            other
-            for other in self._skeletons
-            if other is not skeleton and not places.isdisjoint(other.places)
-        ]
-        if any(other.bodies for other in rivals):
-            return False
-        for other in rivals:
-            self._skeletons.remove(other)
-            other.epoch = -1
+        places = set(map(place, sinks.values()))
+        for other in self._skeletons[:]:
+            if other is not skeleton and not places.isdisjoint(other.places):
+                if other.bodies:
+                    return False
+                self._skeletons.remove(other)
+                other.epoch = -1
         skeleton.sinks = [sinks[path] for path in skeleton.paths]
         skeleton.places = places
         skeleton.epoch = self._epoch
@@ -320,23 +328,23 @@ class Lane:
         self._penalty = min(2 * self._penalty + 1, _MOST_LOSSES)
 
     def _whole(self, skeleton: _Skeleton, block: bytes) -> int:
-        needle, tail = skeleton.needle, skeleton.tail
+        needle, head, tail = skeleton.frame()
         pieces = block.split(needle)
         n = len(pieces) - 1
         last = pieces.pop().removesuffix(b"\n\n")
-        if not last.endswith(skeleton.suffix) or pieces[0] != skeleton.head:
+        if not last.endswith(skeleton.suffix) or pieces[0] != head:
             return 0
         # The last piece is given the tail of the others, and then they are all alike.
         pieces.append(last[: len(last) - len(skeleton.suffix)] + tail)
         size = len(block) - n * (len(needle) + len(tail)) + len(tail)
-        size -= len(skeleton.head) + len(skeleton.suffix) + len(b"\n\n")
+        size -= len(head) + len(skeleton.suffix) + len(b"\n\n")
         del pieces[0]
-        if not skeleton.middles:
+        middle = skeleton.plan[0][1]
+        size -= n * len(middle)
+        if not middle:
             bodies = [[piece.removesuffix(tail) for piece in pieces]]
         elif skeleton.sinks[1] is None:
             # Padding holds no quote, and one byte is found from behind in no time.
-            [middle] = skeleton.middles
-            size -= n * len(middle)
             middle = middle[:-1]
             parts = [piece.removesuffix(tail).rpartition(b'"') for piece in pieces]
             bodies = [
@@ -344,8 +352,6 @@ class Lane:
                 [padding for _, _, padding in parts],
             ]
         else:
-            [middle] = skeleton.middles
-            size -= n * len(middle)
             parts = [piece.partition(middle) for piece in pieces]
             bodies = [
                 [body for body, _, _ in parts],
@@ -429,10 +435,10 @@ class Lane:
         return taken
 
 
-def _part(body: bytes, plan: list[tuple[bytes, bool]]) -> list[bytes] | None:
+def _part(body: bytes, plan: list[tuple[bool, bytes]]) -> list[bytes] | None:
     """Part what lies between prefix and suffix into holes, if it fits."""
     holes = []
-    for middle, is_text in plan:
+    for is_text, middle in plan:
         hole = body
         if middle:
             hole, separator, body = body.partition(middle)
@@ -476,13 +482,27 @@ def _changeable(chunk: Chunk) -> dict[Path, Json]:
 
 def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
     """Find where in an event the values stand that have a sink, and prove it."""
+    # Without a backslash there is one way to write a key. Where that of a text stands
+    # once it must be the one, for that there is a text is known: it has a sink.
+    is_evident = _BACKSLASH not in line
     holes: list[_Hole] = []
     for path, sink in sinks.items():
-        span = _find_text(line, path) if _is_text(sink) else _find_value(line, path)
+        if _is_text(sink):
+            span = _find_text(line, path)
+            is_evident = is_evident and line.count(_KEYS[path[-1]]) == 1
+        else:
+            span = _find_value(line, path)
+            is_evident = False
         if span is None:
             return None
         holes.append((*span, path, sink))
-    holes.sort(key=itemgetter(0))
+    if len(holes) > 1:
+        holes.sort(key=itemgetter(0))
+    return holes if is_evident or _is_proven(line, holes) else None
+
+
+def _is_proven(line: bytes, holes: list[_Hole]) -> bool:
+    """Say whether markers in the holes are found at their paths."""
     # Nobody can have written this into the event beforehand: hashes of bytes are
     # seeded anew for every process.
     seed = hash(line) >> 8
@@ -490,7 +510,7 @@ def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
     at = _START
     for mark, (start, end, *_) in enumerate(holes, seed):
         if start < at:
-            return None
+            return False
         filled += b"%b%d" % (line[at:start], mark)
         at = end
     try:
@@ -500,10 +520,10 @@ def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
             for step in path:
                 value = value[step]
             if value != (str(mark) if _is_text(sink) else mark):
-                return None
+                return False
     except (ValueError, LookupError, TypeError):
-        return None
-    return holes
+        return False
+    return True
 
 
 def _find_text(line: bytes, path: Path) -> tuple[int, int] | None:
@@ -514,10 +534,10 @@ def _find_text(line: bytes, path: Path) -> tuple[int, int] | None:
     else:
         return None
     start = at + len(needle)
-    match = _BODY.match(line, start)
-    if match is None or line.find(needle, start) >= 0:
+    if line.find(needle, start) >= 0:
         return None
-    return start, match.end()
+    match = _BODY.match(line, start)
+    return None if match is None else (start, match.end())
 
 
 def _find_value(line: bytes, path: Path) -> tuple[int, int] | None:

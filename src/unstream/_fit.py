@@ -40,10 +40,12 @@ def fit(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """
     known: dict[str, Any] = {}
     extra: dict[str, Json] = {}
-    fits = _FITS[kind]
+    fits, plain = _FITS[kind], _PLAIN[kind]
     for key, value in sent.items():
         how = fits.get(key)
-        if how is None or (fitted := how(value)) is UNSET:
+        if plain.get(key) is type(value):  # most are: a look instead of a call
+            known[key] = value
+        elif how is None or (fitted := how(value)) is UNSET:
             extra[key] = value
         else:
             known[key] = fitted
@@ -157,10 +159,27 @@ def _fits_of(kind: type[Struct]) -> dict[str, _Fit]:
     return fits
 
 
+def _plain_fields(kind: type[Struct]) -> dict[str, type]:
+    plain = {}
+    for item in msgspec.structs.fields(kind):
+        types = [
+            option
+            for option in get_args(item.type) or (item.type,)
+            if option is not NoneType
+        ]
+        if types in ([str], [int]) and (kind, item.name) not in SHAPES:
+            plain[item.name] = types[0]
+    return plain
+
+
 _FITS: Final[Mapping[type[Struct], Mapping[str, _Fit]]] = {
     kind: _fits_of(kind)
     for kind in vars(_schema).values()
     if isinstance(kind, type) and issubclass(kind, Struct)
+}
+# The fields that take a value of one type as it is.
+_PLAIN: Final[Mapping[type[Struct], Mapping[str, type]]] = {
+    kind: _plain_fields(kind) for kind in _FITS
 }
 _ALWAYS: Final[Mapping[type[Struct], tuple[str, ...]]] = {
     kind: getattr(kind, "_always", ()) for kind in _FITS

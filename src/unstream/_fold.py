@@ -12,7 +12,7 @@ without a field come in `extra`, at their level.
 from collections.abc import Collection, Mapping
 from functools import partial
 from io import StringIO
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from msgspec import Raw
 
@@ -66,6 +66,9 @@ _TEXTS: Final = {
 # The fields of a delta from `reasoning_details` on fold by the table.
 _FIELDS: Final = Delta.__struct_fields__
 _RARE: Final = _FIELDS[_FIELDS.index("reasoning_details") : _FIELDS.index("extra")]
+
+
+Kind = TypeVar("Kind", ChatCompletion, Choice, Message)
 
 
 def _has_rare(delta: Delta) -> bool:
@@ -299,8 +302,7 @@ class Fold:
     def completion(self) -> ChatCompletion | None:
         """Return what has been folded so far, as a copy; None where nothing came."""
         usage = self._usage()[1]
-        completion = fit(ChatCompletion, settle(self.extra))
-        completion.unsent = ()
+        completion = _fit(ChatCompletion, self.extra)
         completion.id = self.id
         completion.created = self.created
         completion.model = self.model
@@ -312,7 +314,7 @@ class Fold:
         completion.moderation = settle(self.moderation)
         if usage is not None:
             completion.usage = fit(Usage, settle(usage))
-        if completion == ChatCompletion():
+        if not self.choices and completion == ChatCompletion():
             return None
         return mend(completion) if self.has_halves else completion
 
@@ -496,8 +498,7 @@ class _Choice:
     # --- The result -------------------------------------------------------------------
 
     def settle(self, index: int) -> Choice:
-        choice = fit(Choice, settle(self.extra))
-        choice.unsent = ()
+        choice = _fit(Choice, self.extra)
         choice.index = index
         choice.message = self._message()
         choice.logprobs = self._logprobs()
@@ -521,8 +522,7 @@ class _Choice:
             alone = _Choice(self.limit)
             alone.add(fit(Delta, self.whole))
             return alone._message()
-        message = fit(Message, settle({**self.strange, **self.known}))
-        message.unsent = ()
+        message = _fit(Message, {**self.strange, **self.known})
         message.role = self.role or "assistant"
         message.content = _text(self.content)
         if self.parts is not None:
@@ -532,6 +532,15 @@ class _Choice:
         message.reasoning = _text(self.reasoning)
         message.tool_calls = self.calls.settle() if self.calls else None
         return message
+
+
+def _fit(kind: type[Kind], state: State) -> Kind:
+    """Make a Struct that has what a state has; the caller sets the other fields."""
+    if not state:
+        return kind()
+    whole = fit(kind, settle(state))
+    whole.unsent = ()
+    return whole
 
 
 def _text(grown: StringIO | None) -> str | None:

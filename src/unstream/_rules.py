@@ -387,13 +387,23 @@ def join_base64(data: str) -> str:
     return base64.b64encode(b"".join(pieces)).decode()
 
 
+# What is its own plain value: most of all there is, told apart by one lookup.
+_ATOMS: Final = frozenset((str, int, float, bool, type(None)))
+
+
 def settle(value: Any) -> Json:
     """Return the plain value of a state: a copy, so that the fold may go on."""
-    if isinstance(value, StringIO):
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict or isinstance(value, dict):
+        return {
+            key: inner if type(inner) in _ATOMS else settle(inner)
+            for key, inner in value.items()
+        }
+    if kind is StringIO:
         return value.getvalue()
-    if isinstance(value, dict):
-        return {key: settle(inner) for key, inner in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [settle(inner) for inner in value]
     if isinstance(value, Parts | Details | Entries | Sound):
         return value.settle()
