@@ -47,6 +47,28 @@ FRAMES: Final = [
     (b'{"choices":[{"delta":{"x_note":"', b'","content":"', b'"}}]}'),
     (b'{"x_note":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
     (b'{"usage":{"total_tokens":1},"choices":[{"delta":{"content":"', b'"}}]}'),
+    (
+        (
+            b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":'
+            b'[{"type":"text","text":"'
+        ),
+        b'"}],"closed":true,"index":0}]}}],"p":"',
+        b'"}',
+    ),
+    (
+        b'{"choices":[{"delta":{"content":[{"type":"reasoning","summary":[{"text":"',
+        b'","x":[1]}]}]}}]}',
+    ),
+    (b'{"choices":[{"delta":{"content":[{"type":"a","thinking":"', b'"}]}}]}'),
+    (
+        b'{"choices":[{"delta":{"reasoning_details":[{"type":"t","text":"',
+        b'"},{"type":"t","text":"',
+        b'"}]}}]}',
+    ),
+    (
+        b'{"choices":[{"delta":{"reasoning_details":[],"reasoning":"',
+        b'"},"logprobs":{"content":null}}]}',
+    ),
     # Holes for values that are no text: a constant that ends in a colon.
     (b'{"choices":[{"delta":{"content":"', b'"}}],"x_n":', b"}"),
     (b'{"x_n":', b',"x_m":', b',"choices":[{"delta":{"reasoning":"', b'"}}]}'),

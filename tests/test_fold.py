@@ -8,8 +8,9 @@ import pytest
 
 from tests.strategies import Json, chunk, folded, message_of, outcome_of, stream
 from unstream import Ending, Limits, fold
-from unstream._fold import Fold, Path
+from unstream._fold import Fold
 from unstream._schema import decode_chunk
+from unstream._sinks import Path
 
 PLAIN: dict[str, Json] = {
     "id": "",

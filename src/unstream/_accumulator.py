@@ -54,6 +54,7 @@ class Accumulator:
 
     __slots__ = (
         "_body",
+        "_cr",
         "_cut_off",
         "_decoder",
         "_fold",
@@ -76,6 +77,7 @@ class Accumulator:
         self._is_idle = False  # the decoder stands between two events
         self._held: list[bytes] = []
         self._rest = b""  # the beginning of an event
+        self._cr = b""  # half of a CRLF, perhaps
         self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
         # The input so far, while it may be one JSON object instead of events.
         self._body: list[bytes] | None = []
@@ -136,7 +138,7 @@ class Accumulator:
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
-            self._decode(self._rest)
+            self._decode(self._rest + self._cr)
             if self._n_bytes <= self._fold.limits.stream_bytes:
                 self._end()
             self._outcome = self._judge()
@@ -159,6 +161,11 @@ class Accumulator:
             self._body.append(data)
             if self._decoder.is_stream or self._n_bytes > limits.event_bytes:
                 self._body = None
+        if self._cr or (_CR in data and b"\r\n" in data):
+            # With LF alone the lane can be taken. Half a line end may be at the end.
+            data = self._cr + data
+            self._cr = data[-1:] if data[-1:] == b"\r" else b""
+            data = data[: len(data) - len(self._cr)].replace(b"\r\n", b"\n")
         if len(data) <= _BLOCK:
             self._read_block(data)
         else:

@@ -16,6 +16,7 @@ from typing import Final
 from unstream._fit import fit
 from unstream._rules import Rule, State, drop, latest, merge, settle
 from unstream._schema import CustomDelta, FunctionDelta, ToolCall, ToolCallDelta
+from unstream._sinks import Path, Sink
 
 __all__ = ["Calls"]
 
@@ -102,25 +103,29 @@ class Calls:
             for key, value in piece.extra.items():
                 _rule(key)(call.extra, key, value)
 
-    def sink(self, piece: ToolCallDelta) -> tuple[str, str, StringIO] | None:
-        """Say where the text of a piece goes, if all else in it is known already.
-
-        Returns the two keys under which it stands, and the text that it continues.
-        """
+    def lead(  # noqa: PLR0911 - one return a reason
+        self, pieces: list[ToolCallDelta], path: Path, sinks: dict[Path, Sink]
+    ) -> bool:
+        """Give the text of a lone piece its sink, if it would change no more."""
+        if len(pieces) != 1:
+            return False
+        [piece] = pieces
         index, identity = piece.index, _set(piece.id)
         call = self._newest if index is None else self._by_index.get(index)
         body = piece.function or piece.custom
         if call is None or body is None or (piece.function and piece.custom):
-            return None
+            return False
         if (identity and identity != call.id) or (piece.type and not call.type):
-            return None
+            return False
         if body.name and not (call.name and call.text.tell()):
-            return None
+            return False
         if piece.extra or body.extra or piece.extra_content:
-            return None
+            return False
         if isinstance(body, FunctionDelta):
-            return ("function", "arguments", call.text) if body.arguments else None
-        return ("custom", "input", call.text) if body.input else None
+            sinks[(*path, 0, "function", "arguments")] = call.text
+            return bool(body.arguments)
+        sinks[(*path, 0, "custom", "input")] = call.text
+        return bool(body.input)
 
     def _find(self, piece: ToolCallDelta, identity: str) -> _Call | None:
         index = piece.index

@@ -26,10 +26,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from unstream._fold import Fold, Path
+from unstream._fold import Fold
 from unstream._json import Json, decode, dump
 from unstream._schema import Chunk
-from unstream._sinks import Lists, Sink, Values, place, read, read_text
+from unstream._sinks import Lists, Path, Sink, Values, place, read, read_text
 
 __all__ = ["Lane"]
 
@@ -54,7 +54,7 @@ _NEEDLES: Final[Mapping[Any, tuple[bytes, bytes]]] = {
     for name in (
         *("content", "reasoning_content", "reasoning", "refusal"),
         *("arguments", "input", "text", "summary", "data", "obfuscation", "p"),
-        *("id", "model"),
+        *("id", "model", "thinking"),
     )
 }
 
@@ -200,7 +200,8 @@ class Lane:
         if not holes:
             return
         skeleton = _Skeleton(chunk, loose, holes, line)
-        self._lead(skeleton, sinks)
+        if not self._lead(skeleton, sinks):
+            return
         self._skeletons = [*self._skeletons[-_SLOTS + 1 :], skeleton]
         for other in self._skeletons:
             if other is self._newest or other.follower not in self._skeletons:
@@ -247,9 +248,11 @@ class Lane:
     def _lead(self, skeleton: _Skeleton, sinks: dict[Path, Sink]) -> bool:
         """Lead the holes of a skeleton to their sinks, if that keeps the order.
 
-        It would not where two skeletons held back values of one place.
+        It would not where two holes, or two skeletons, held back values of one place.
         """
         places = set(map(place, sinks.values()))
+        if len(places) < len(sinks):
+            return False
         for other in self._skeletons[:]:
             if other is not skeleton and not places.isdisjoint(other.places):
                 if other.bodies:

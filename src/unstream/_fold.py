@@ -12,7 +12,7 @@ without a field come in `extra`, at their level.
 from collections.abc import Collection, Mapping
 from functools import partial
 from io import StringIO
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Raw
 
@@ -43,12 +43,9 @@ from unstream._schema import (
     Message,
     Usage,
 )
-from unstream._sinks import Lists, Sink, Values
+from unstream._sinks import Lists, Path, Sink, Values
 
-__all__ = ["Fold", "Path", "is_flat"]
-
-# Where a value stands in a chunk: keys of objects and places in lists.
-Path: TypeAlias = tuple[str | int, ...]
+__all__ = ["Fold", "is_flat"]
 
 _ID: Final = ("id",)
 _CREATED: Final = ("created",)
@@ -58,9 +55,11 @@ _OBFUSCATION: Final = ("obfuscation",)
 _P: Final = ("p",)
 _CHOICE: Final = ("choices", 0)
 _DELTA: Final = (*_CHOICE, "delta")
+_CONTENT: Final = (*_DELTA, "content")
+_CALLS: Final = (*_DELTA, "tool_calls")
+_DETAILS: Final = (*_DELTA, "reasoning_details")
 _TEXTS: Final = {
-    key: (*_DELTA, key)
-    for key in ("content", "reasoning_content", "reasoning", "refusal")
+    key: (*_DELTA, key) for key in ("reasoning_content", "reasoning", "refusal")
 }
 
 # The fields of a delta from `reasoning_details` on fold by the table.
@@ -411,35 +410,34 @@ class _Choice:
             value = getattr(piece, key)
             if value and self.extra.get(key) != value:
                 return None
+        content = delta.content
+        if isinstance(content, list):
+            if self.parts is None or not self.parts.lead(content, _CONTENT, sinks):
+                return None
+        elif content is not None:
+            if self.content is None or self.parts is not None:
+                return None
+            if content:
+                sinks[_CONTENT] = self.content
         for key, path in _TEXTS.items():
-            value = getattr(delta, key)
-            if value:
+            if getattr(delta, key):
                 sink = getattr(self, key)
                 if sink is None:
                     return None
                 sinks[path] = sink
-            elif value == "" and key == "content" and self.content is None:
-                return None
-        if not isinstance(delta.content, str | None) or self.parts is not None:
+        if delta.tool_calls and not (
+            self.calls and self.calls.lead(delta.tool_calls, _CALLS, sinks)
+        ):
             return None
-        if delta.tool_calls:
-            if self.calls is None or len(delta.tool_calls) != 1:
-                return None
-            found = self.calls.sink(delta.tool_calls[0])
-            if found is None:
-                return None
-            body, key, sink = found
-            sinks[(*_DELTA, "tool_calls", 0, body, key)] = sink
         if _has_rare(delta):
-            details = self.known.get("reasoning_details")
-            rest = [getattr(delta, key) for key in _RARE[1:]]
-            if any(rest) or not isinstance(details, Details):
+            if any(getattr(delta, key) for key in _RARE[1:]):
                 return None
-            for place, detail in enumerate(delta.reasoning_details or ()):
-                if (grown := details.sinks(detail)) is None:
-                    return None
-                for key, sink in grown.items():
-                    sinks[(*_DELTA, "reasoning_details", place, key)] = sink
+            held = self.known.get("reasoning_details")
+            if delta.reasoning_details and not (
+                isinstance(held, Details)
+                and held.lead(delta.reasoning_details, _DETAILS, sinks)
+            ):
+                return None
         for key, raw in (piece.logprobs or {}).items():
             pieces = self.logprobs.get(key)
             if bytes(raw) == b"null":

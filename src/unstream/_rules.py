@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from unstream._json import Json
 from unstream._schema import FunctionDelta
+from unstream._sinks import Path, Sink
 
 __all__ = [
     "Details",
@@ -139,17 +140,22 @@ def is_settled(rule: Rule, state: State, key: str, value: Json) -> bool:
     """Say whether folding a value once more would change nothing, ever."""
     if value is None or rule is drop:
         return True
-    held = state.get(key)
+    if not is_same(state.get(key), value):
+        return False
+    # Text and lists grow by what they are given, even if it is the same.
+    return rule is latest or (
+        rule is stranger
+        and not isinstance(value, list)
+        and (not isinstance(value, str) or key in _NAMES)
+    )
+
+
+def is_same(held: Json, value: Json) -> bool:
+    """Say whether two values are the same JSON."""
     if isinstance(value, dict | list):
         # By their text: 1, 1.0 and True are equal in Python and not in JSON.
-        if rule is not latest or repr(held) != repr(value):
-            return False
-    elif held != value or type(held) is not type(value):
-        return False
-    # Text grows by what it is given, even if it is the same.
-    return rule is latest or (
-        rule is stranger and (not isinstance(value, str) or key in _NAMES)
-    )
+        return repr(held) == repr(value)
+    return type(held) is type(value) and bool(held == value)
 
 
 # --- Rules with a memory --------------------------------------------------------------
@@ -176,13 +182,8 @@ class Parts:
         if not isinstance(part, dict):
             self.parts.append(part)
             return
-        newest = self.parts[-1] if self.parts else None
-        if (
-            not isinstance(newest, dict)
-            or newest.get("type") != part.get("type")
-            or newest.get("index") != part.get("index")
-            or not (_is_textual(newest) or _is_textual(part))
-        ):
+        newest: Json = self.parts[-1] if self.parts else None
+        if not _goes_on(newest, part):
             newest = {}
             self.parts.append(newest)
         for key, value in part.items():
@@ -200,12 +201,43 @@ class Parts:
             elif value != "" or key not in newest:
                 newest[key] = value
 
+    def lead(self, parts: list[Json], path: Path, sinks: dict[Path, Sink]) -> bool:
+        """Give each text of a lone part its sink, if it would change no more."""
+        if len(parts) != 1:
+            return not parts
+        [part] = parts
+        newest: Json = self.parts[-1] if self.parts else None
+        if not isinstance(part, dict) or not _goes_on(newest, part):
+            return False
+        for key, value in part.items():
+            held = newest.get(key)
+            here = (*path, 0, key)
+            if isinstance(held, Parts) and isinstance(value, list):
+                if not held.lead(value, here, sinks):
+                    return False
+            elif isinstance(held, StringIO) and isinstance(value, str):
+                if value:
+                    sinks[here] = held
+            elif isinstance(value, list) or not is_same(newest.get(key, ...), value):
+                return False
+        return True
+
     def settle(self) -> list[Json]:
         """Return the parts so far."""
         return [settle(part) for part in self.parts]
 
 
 _NESTED: Final = ("thinking", "summary")
+
+
+def _goes_on(newest: Json, part: State) -> bool:
+    """Say whether a part continues the newest one."""
+    return (
+        isinstance(newest, dict)
+        and newest.get("type") == part.get("type")
+        and newest.get("index") == part.get("index")
+        and (_is_textual(newest) or _is_textual(part))
+    )
 
 
 def _is_textual(part: State) -> bool:
@@ -281,21 +313,21 @@ class Details:
             else:
                 last(entry, name, value)
 
-    def sinks(self, piece: Json) -> dict[str, StringIO] | None:
-        """Say where each text of a piece goes, if all else in it is known already."""
-        if not isinstance(piece, dict) or piece.get("id") not in (None, ""):
-            return None
-        entry = self._newest.get(repr((piece.get("type"), piece.get("index"))))
-        if entry is None:
-            return None
-        sinks = {}
-        for name, value in piece.items():
-            held = entry.get(name)
-            if name in _TEXTS and isinstance(held, StringIO):
-                sinks[name] = held
-            elif value != held or name not in entry:
-                return None
-        return sinks
+    def lead(self, pieces: list[Json], path: Path, sinks: dict[Path, Sink]) -> bool:
+        """Give each text of some pieces its sink, if they would change no more."""
+        for place, piece in enumerate(pieces):
+            if not isinstance(piece, dict) or piece.get("id") not in (None, ""):
+                return False
+            entry = self._newest.get(repr((piece.get("type"), piece.get("index"))))
+            if entry is None:
+                return False
+            for key, value in piece.items():
+                held = entry.get(key)
+                if isinstance(held, StringIO) and isinstance(value, str):
+                    sinks[(*path, place, key)] = held
+                elif not is_same(entry.get(key, ...), value):
+                    return False
+        return True
 
     def settle(self) -> list[Json]:
         """Return the entries so far."""

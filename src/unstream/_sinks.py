@@ -17,7 +17,7 @@ import msgspec
 
 from unstream._json import Json, count_brackets, decode
 
-__all__ = ["Lists", "Sink", "Values", "place", "read", "read_text"]
+__all__ = ["Lists", "Path", "Sink", "Values", "place", "read", "read_text"]
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
@@ -99,15 +99,21 @@ class Lists:
         self.pieces.append(text)
 
 
+# Where a value stands in a chunk: keys of objects and places in lists.
+Path: TypeAlias = tuple[str | int, ...]
+
 Sink: TypeAlias = StringIO | Values | Lists | None
 
 
 def place(sink: Sink) -> object:
     """Return what tells the state behind a sink: what goes there must stay in order."""
     if isinstance(sink, Values):
-        return sink.place
-    state = sink.pieces if isinstance(sink, Lists) else sink
-    return None if state is None else id(state)
+        found = sink.place
+    elif isinstance(sink, Lists):
+        found = id(sink.pieces)
+    else:
+        found = None if sink is None else id(sink)
+    return object() if found is None else found  # nothing is no one's rival
 
 
 def read(sink: Sink, bodies: list[bytes]) -> Any:
