@@ -151,6 +151,7 @@ class Lane:
     """The skeletons of one stream, and what they take of it."""
 
     __slots__ = (
+        "_by_prefix",
         "_credit",
         "_doubted",
         "_epoch",
@@ -160,12 +161,15 @@ class Lane:
         "_losses",
         "_newest",
         "_penalty",
+        "_sizes",
         "_skeletons",
     )
 
     def __init__(self, fold: Fold) -> None:
         self._fold = fold
         self._skeletons: list[_Skeleton] = []
+        self._by_prefix: dict[bytes, list[_Skeleton]] = {}
+        self._sizes: set[int] = set()  # the lengths of the prefixes
         self._newest: _Skeleton | None = None
         self._epoch = 0  # counts the events that may have changed the fold
         self._credit = _CREDIT
@@ -202,10 +206,9 @@ class Lane:
         skeleton = _Skeleton(chunk, loose, holes, line)
         if not self._lead(skeleton, sinks):
             return
-        self._skeletons = [*self._skeletons[-_SLOTS + 1 :], skeleton]
-        for other in self._skeletons:
-            if other is self._newest or other.follower not in self._skeletons:
-                other.follower = skeleton
+        self._keep(skeleton)
+        if self._newest is not None:
+            self._newest.follower = skeleton
         self._newest = skeleton
 
     def _loosen(self, last: Chunk, chunk: Chunk) -> None:
@@ -257,8 +260,7 @@ class Lane:
             if other is not skeleton and not places.isdisjoint(other.places):
                 if other.bodies:
                     return False
-                self._skeletons.remove(other)
-                other.epoch = -1
+                self._drop(other)
         skeleton.sinks = [sinks[path] for path in skeleton.paths]
         skeleton.places = places
         skeleton.epoch = self._epoch
@@ -416,12 +418,30 @@ class Lane:
         return at, at == start or self._flush(touched)
 
     def _find(self, line: bytes) -> _Skeleton | None:
-        for skeleton in self._skeletons:
-            prefix, suffix, around, *_ = skeleton.parts
-            body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) == around:
-                return skeleton
+        # One look for all prefixes of one length, as those of like calls or choices.
+        for size in self._sizes:
+            for skeleton in self._by_prefix.get(line[:size], ()):
+                _, suffix, around, *_ = skeleton.parts
+                if line.endswith(suffix) and len(line) >= around:
+                    return skeleton
         return None
+
+    def _keep(self, skeleton: _Skeleton) -> None:
+        """Put a skeleton among the others, in the place of the oldest if need be."""
+        if len(self._skeletons) == _SLOTS:
+            self._drop(self._skeletons[0])
+        self._skeletons.append(skeleton)
+        self._by_prefix.setdefault(skeleton.prefix, []).append(skeleton)
+        self._sizes.add(len(skeleton.prefix))
+
+    def _drop(self, skeleton: _Skeleton) -> None:
+        self._skeletons.remove(skeleton)
+        skeleton.epoch = -1
+        twins = self._by_prefix[skeleton.prefix]
+        twins.remove(skeleton)
+        if not twins:
+            del self._by_prefix[skeleton.prefix]
+            self._sizes = set(map(len, self._by_prefix))
 
     def _flush(self, touched: list[_Skeleton]) -> bool:
         try:
@@ -485,9 +505,9 @@ def _changeable(chunk: Chunk) -> dict[Path, Json]:
 
 def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
     """Find where in an event the values stand that have a sink, and prove it."""
-    # Without a backslash there is one way to write a key. Where that of a text stands
-    # once it must be the one, for that there is a text is known: it has a sink.
-    is_evident = _BACKSLASH not in line
+    # Where the key of a text stands once, it must be the one: there is a text, or it
+    # had no sink. And without a backslash around the holes it is written in one way.
+    is_evident = True
     holes: list[_Hole] = []
     for path, sink in sinks.items():
         if _is_text(sink):
@@ -501,6 +521,12 @@ def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
         holes.append((*span, path, sink))
     if len(holes) > 1:
         holes.sort(key=itemgetter(0))
+    if is_evident:
+        at = 0
+        for start, end, _, _ in holes:
+            is_evident = is_evident and line.find(_BACKSLASH, at, start) < 0
+            at = end
+        is_evident = is_evident and line.find(_BACKSLASH, at) < 0
     return holes if is_evident or _is_proven(line, holes) else None
 
 
