@@ -230,7 +230,11 @@ def test_the_lane_changes_nothing_of_a_long_stream(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["text", "padded", "reasoning", "tools", "n=4", "router"]
+    "name",
+    [
+        *("text", "padded", "reasoning", "tools", "n=4", "router"),
+        *("logprobs", "stranger"),
+    ],
 )
 def test_the_lane_takes_nearly_all_of_a_long_stream(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -249,8 +253,8 @@ def test_the_lane_takes_nearly_all_of_a_long_stream(
     assert ordinary < len(shape.events) / 10
 
 
-def event(payload: str) -> bytes:
-    return b"data: " + payload.encode() + b"\n\n"
+def event(payload: str, *values: object) -> bytes:
+    return b"data: %b\n\n" % (payload % values).encode()
 
 
 ROWS: Final = {
@@ -278,6 +282,69 @@ ROWS: Final = {
         event('{"obfuscation":"x","choices":[{"delta":{"content":"1."}}]}'),
         event('{"choices":[{"delta":{"content":[{"type":"text","text":"2."}]}}]}'),
         event('{"obfuscation":"","choices":[{"delta":{"content":"3."}}]}'),
+    ],
+    "a number where a text was, under a key that takes a number as text": [
+        event('{"id":%s,"choices":[{"delta":{"content":"c"}}]}', sent)
+        for sent in ('{"n":1}', '{"n":2}', '{"n":3}', '{"n":4}', "7", "8", '{"n":5}')
+    ],
+    "two ways to one text, by turns, after another event": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":1,"function":'
+            '{"arguments":"%d"}}]}}]}'
+            if n % 3
+            else '{"choices":[{"delta":{"tool_calls":[{"custom":{"input":"%d"}}]}}]}',
+            n,
+        )
+        + (event('{"choices":[{"delta":{"reasoning":"r"}}]}') if n % 5 == 0 else b"")
+        for n in range(30)
+    ],
+    "two texts of one event that go to one place": [
+        event(
+            '{"choices":[{"delta":{"reasoning_details":[{"type":"t","text":"%d."},'
+            '{"type":"t","text":"%d;"}]}}]}',
+            n,
+            n,
+        )
+        for n in range(9)
+    ],
+    "a part with a list beside its text": [
+        event('{"choices":[{"delta":{"content":[{"text":"%d","x":[1]}]}}]}', n)
+        for n in range(5)
+    ],
+    "a usage, an id and a time that change": [
+        event(
+            '{"id":"%d","created":%d,"choices":[{"delta":{"content":"c"}}],'
+            '"usage":{"total_tokens":%d,"n%d":null}}',
+            n,
+            n,
+            n,
+            n,
+        )
+        for n in range(1, 9)
+    ],
+    "strangers that change at every level": [
+        event(
+            '{"choices":[{"delta":{"content":"c","token_id":%d,"x_note":"%d"},'
+            '"text":"%d","token_ids":[%d]}],"x_n":{"a":[%d]}}',
+            n,
+            n,
+            n,
+            n,
+            n,
+        )
+        for n in range(9)
+    ],
+    "numbers that are alike in Python and not in JSON": [
+        event('{"choices":[{"delta":{"content":"c"}}],"x":{"a":%s}}', sent)
+        for sent in ("1", "1", "true", "1", "1.0", "1", "true", "true")
+    ],
+    "logprobs with lists that are empty, absent and odd": [
+        event('{"choices":[{"delta":{"content":"c"},"logprobs":{"content":%s}}]}', sent)
+        for sent in ("[1]", "[2]", "[ ]", "[3, 4]", "null", "[5]", " [6]", "{}", "[7]")
+    ],
+    "CRLF": [
+        event('{"choices":[{"delta":{"content":"%d"}}]}', n).replace(b"\n", b"\r\n")
+        for n in range(9)
     ],
     "events that end in CR": [
         event('{"choices":[{"delta":{"content":"0"}}]}'),
