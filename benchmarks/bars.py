@@ -1,16 +1,25 @@
 """Measure the whole fold against a bare decode, as CPU-time ratios within one run.
 
-`python -m benchmarks.bars [SHAPE ...] [--chunks N] [--rounds N]`
+`python -m benchmarks.bars [SHAPE ...] [--chunks N] [--rounds N]`; the shape `recorded`
+is all the recorded streams, where they stand beside the repository.
 """
 
 import argparse
 from functools import partial
+from pathlib import Path
+from typing import Final
 
-from benchmarks.measure import PIECES, feeds, ratio
+import msgspec
+
+from benchmarks import bare
+from benchmarks.measure import PIECES, Ratio, cut, feeds, floor, pair, ratio
 from benchmarks.shapes import Shape, build
 from unstream import Accumulator, Ending
 
-__all__ = ["check", "fold"]
+__all__ = ["check", "fold", "recorded"]
+
+RECORDED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
+RECORDED_BAR: Final = 2.0
 
 # The most that each shape may cost, as a multiple of the bare decode: fed in pieces of
 # 64 KiB, and one event at a time.
@@ -49,27 +58,57 @@ def check(shape: Shape, accumulator: Accumulator) -> None:
             assert choice["message"][key] == value, (shape.name, key)
 
 
+def recorded(rounds: int) -> Ratio:
+    """Compare the fold of all recorded streams, one accumulator each."""
+    streams = [path.read_bytes() for path in sorted(RECORDED.rglob("*.sse"))]
+    payloads = []
+    for payload in (each for stream in streams for each in bare.payloads(stream)):
+        try:
+            bare.decode([payload])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # an odd one, which only we pay for
+        payloads.append(payload)
+    many = [cut(stream, PIECES["64 KiB"]) for stream in streams]
+    for pieces in many:
+        plain = Accumulator(express=False)
+        for data in pieces:
+            plain.feed(data)
+        assert repr(fold(pieces).finish()) == repr(plain.finish())
+
+    def work() -> None:
+        for pieces in many:
+            fold(pieces)
+
+    return pair(work, floor(payloads), rounds)
+
+
 def main() -> None:
     """Print a line for each shape and way of feeding."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shapes", nargs="*", default=list(BARS))
+    known = [*BARS, *(["recorded"] if RECORDED.exists() else [])]
+    parser.add_argument("shapes", nargs="*", default=known)
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     print(f"{'shape':10} {'feeds':7} {'median':>7} {'min':>6} {'max':>6} {'bar':>6}")
     for name in arguments.shapes:
+        if name == "recorded":
+            _show(name, "64 KiB", recorded(arguments.rounds), RECORDED_BAR)
+            continue
         shape = build(name, arguments.chunks)
         for way, bar in zip(("64 KiB", "event"), BARS[name], strict=True):
             pieces = feeds(shape, PIECES[way])
             check(shape, fold(pieces))
             found = ratio(partial(fold, pieces), shape, arguments.rounds)
-            verdict = "" if found.median <= bar else "  over"
-            print(
-                f"{name:10} {way:7} {found.median:7.2f} {found.least:6.2f}"
-                f" {found.most:6.2f} {bar:6.2f}"
-                f"{verdict}",
-                flush=True,
-            )
+            _show(name, way, found, bar)
+
+
+def _show(name: str, way: str, found: Ratio, bar: float) -> None:
+    print(
+        f"{name:10} {way:7} {found.median:7.2f} {found.least:6.2f} {found.most:6.2f}"
+        f" {bar:6.2f}{'' if found.median <= bar else '  over'}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

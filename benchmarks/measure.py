@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks import bare
 from benchmarks.shapes import Shape
 
-__all__ = ["PIECES", "Ratio", "cpu", "cut", "feeds", "floor", "ratio"]
+__all__ = ["PIECES", "Ratio", "cpu", "cut", "feeds", "floor", "pair", "ratio"]
 
 # The sizes that feeds come in: the worst, a small read, an Ethernet frame's payload,
 # and what most transports hand out at once. 0 stands for one event a feed.
@@ -55,6 +55,10 @@ def floor(payloads: Sequence[bytes]) -> Callable[[], float]:
 
 def ratio(work: Callable[[], object], shape: Shape, rounds: int) -> Ratio:
     """Compare work on a whole shape with the bare decode of it."""
-    once = floor(bare.payloads(shape.stream))
+    return pair(work, floor(bare.payloads(shape.stream)), rounds)
+
+
+def pair(work: Callable[[], object], once: Callable[[], float], rounds: int) -> Ratio:
+    """Compare work with what `once` measures, by turns."""
     ratios = sorted(cpu(work) / once() for _ in range(rounds))
     return Ratio(statistics.median(ratios), ratios[0], ratios[-1])

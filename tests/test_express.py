@@ -147,6 +147,10 @@ OTHERS: Final = [
 ]
 
 
+def event(payload: str, *values: object) -> bytes:
+    return b"data: %b\n\n" % (payload % values).encode()
+
+
 def stream(seed: int) -> bytes:
     """Build a stream of runs of like events, with damage aimed at the lane."""
     rng = random.Random(seed)  # noqa: S311 - not for secrets
@@ -212,6 +216,50 @@ def test_the_lane_changes_nothing(
     assert outcome(data, bounds, into, express=True, look=look) == plain
 
 
+# Few events, of which many go to one place or change what is settled: `%d` is a text
+# or a number that tells one from the next.
+KNOTS: Final = [
+    *(
+        '{"choices":[{"delta":{"tool_calls":[' + call + "]}}]}"
+        for call in (
+            '{"index":1,"function":{"arguments":"%d,"}}',
+            '{"index":2,"function":{"arguments":"%d,"}}',
+            '{"function":{"arguments":"%d,"}}',
+            '{"custom":{"input":"%d,"}}',
+            '{"index":1,"id":"c%d","function":{"name":"f","arguments":""}}',
+            '{"index":2,"id":"c%d","function":{"name":"f","arguments":"z"}}',
+        )
+    ),
+    '{"choices":[{"delta":{"content":"%d,"}}]}',
+    '{"choices":[{"delta":{"content":"%d,"}}],"x_groq":{"id":%d}}',
+    '{"choices":[{"delta":{"content":"%d,"}}],"x_groq":{"error":"%d"}}',
+    '{"choices":[{"delta":{"content":[{"type":"text","text":"%d,"}]}}]}',
+    '{"choices":[{"delta":{"content":[{"type":"text","text":"%d,","x":[1]}]}}]}',
+    '{"choices":[{"delta":{"reasoning_details":[{"text":"%d."},{"text":"%d;"}]}}]}',
+    '{"choices":[{"delta":{"content":"%d,"}}],"x":{"a":1}}',
+    '{"choices":[{"delta":{"content":"%d,"}}],"x":{"a":true}}',
+]
+
+
+@given(
+    st.lists(st.sampled_from(KNOTS), min_size=1, max_size=4).flatmap(
+        lambda few: st.lists(st.sampled_from(few), min_size=4, max_size=40)
+    ),
+    steps,
+    st.booleans(),
+)
+def test_the_lane_keeps_what_goes_to_one_place_in_order(
+    frames: list[str],
+    into: list[int],
+    look: bool,  # noqa: FBT001 - as above
+) -> None:
+    data = b"".join(
+        event(frame.replace("%d", str(turn))) for turn, frame in enumerate(frames)
+    )
+    plain = outcome(data, Limits(), [1 << 20], express=False)
+    assert outcome(data, Limits(), into, express=True, look=look) == plain
+
+
 @pytest.mark.skipif(not RECORDED, reason="the recorded streams are not here")
 def test_the_lane_changes_nothing_of_recorded_streams() -> None:
     for path in RECORDED:
@@ -251,10 +299,6 @@ def test_the_lane_takes_nearly_all_of_a_long_stream(
     shape = build(name, 5000)
     outcome(shape.stream, Limits(), [65536], express=True)
     assert ordinary < len(shape.events) / 10
-
-
-def event(payload: str, *values: object) -> bytes:
-    return b"data: %b\n\n" % (payload % values).encode()
 
 
 ROWS: Final = {
@@ -341,6 +385,27 @@ ROWS: Final = {
     "logprobs with lists that are empty, absent and odd": [
         event('{"choices":[{"delta":{"content":"c"},"logprobs":{"content":%s}}]}', sent)
         for sent in ("[1]", "[2]", "[ ]", "[3, 4]", "null", "[5]", " [6]", "{}", "[7]")
+    ],
+    "times that change, and are none": [
+        event('{"created":%s,"choices":[{"delta":{"content":"c"}}]}', sent)
+        for sent in ("1", "2", "3", "4", '"x"', "5", "6", "1.5", "true", "9" * 30, "7")
+    ],
+    "a value that is missing": [
+        event('{"x":%s,"choices":[{"delta":{"content":"c"}}]}', sent)
+        for sent in ("1", "2", "3", "4", "", "5")
+    ],
+    "values that are nested as deeply as can be, and deeper": [
+        event(
+            '{"x":%s,"choices":[{"delta":{"content":"c"}}]}', "[" * depth + "]" * depth
+        )
+        for depth in (1, 2, 1, 2, 90, 149, 150, 151, 3000, 1, 2)
+    ],
+    "logprobs that are nested as deeply as can be, and deeper": [
+        event(
+            '{"choices":[{"delta":{"content":"c"},"logprobs":{"content":%s}}]}',
+            "[" * depth + "]" * depth,
+        )
+        for depth in (2, 3, 149, 150, 151, 3000, 2)
     ],
     "CRLF": [
         event('{"choices":[{"delta":{"content":"%d"}}]}', n).replace(b"\n", b"\r\n")

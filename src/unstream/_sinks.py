@@ -25,7 +25,6 @@ _BACKSLASH: Final = ord("\\")
 _CUT_ESCAPE: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|\n|$)")
 # More brackets may be nested deeper than what is folded (150), less what is around it.
 _BRACKETS: Final = 100
-_DIGITS: Final = 18  # an integer of more may not fit into 64 bits
 
 _decode_text = msgspec.json.Decoder(str).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
@@ -57,10 +56,7 @@ class Values:
             if len(body) > _BRACKETS and count_brackets(body) > _BRACKETS:
                 raise ValueError("it may be nested too deeply")
             value = decode(body)
-            if self.kind is not None and (
-                type(value) is not self.kind
-                or (self.kind is int and len(body) > _DIGITS)
-            ):
+            if self.kind is not None and type(value) is not self.kind:
                 raise ValueError("of another type")
             values.append(value)
         return values
