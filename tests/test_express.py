@@ -342,6 +342,21 @@ ROWS: Final = {
         + (event('{"choices":[{"delta":{"reasoning":"r"}}]}') if n % 5 == 0 else b"")
         for n in range(30)
     ],
+    "two ways that become ways to one text, while both are known": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":%d,"id":"c%d","function":'
+            '{"name":"f","arguments":"z"}}]}}]}',
+            n // 17 % 2,
+            n,
+        )
+        if n % 17 == 0
+        else event(
+            '{"choices":[{"delta":{"tool_calls":[{%s"function":{"arguments":"%d,"}}]}}]}',
+            '"index":0,' if n * n % 7 < 3 else "",
+            n,
+        )
+        for n in range(17, 160)
+    ],
     "two texts of one event that go to one place": [
         event(
             '{"choices":[{"delta":{"reasoning_details":[{"type":"t","text":"%d."},'
