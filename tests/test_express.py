@@ -393,10 +393,16 @@ ROWS: Final = {
         )
         for n in range(9)
     ],
-    "numbers that are alike in Python and not in JSON": [
-        event('{"choices":[{"delta":{"content":"c"}}],"x":{"a":%s}}', sent)
-        for sent in ("1", "1", "true", "1", "1.0", "1", "true", "true")
-    ],
+    **{
+        f"{one} and {other}, alike in Python and not in JSON": [
+            event('{"choices":[{"delta":{"%s":"c"}}],"x":%s}', key, sent)
+            for key, sent in (
+                *[("reasoning", one), ("reasoning", one), ("content", other)],
+                ("reasoning", one),
+            )
+        ]
+        for one, other in (("1", "true"), ("1", "1.0"), ('{"a":1}', '{"a":true}'))
+    },
     "logprobs with lists that are empty, absent and odd": [
         event('{"choices":[{"delta":{"content":"c"},"logprobs":{"content":%s}}]}', sent)
         for sent in ("[1]", "[2]", "[ ]", "[3, 4]", "null", "[5]", " [6]", "{}", "[7]")
@@ -440,7 +446,7 @@ ROWS: Final = {
 def test_rows(name: str) -> None:
     data = b"".join(ROWS[name])
     plain = outcome(data, Limits(), [1 << 20], express=False)
-    for step in (*range(1, 400, 3), len(data)):
+    for step in (*range(1, 400, 11), len(data)):
         for look in (False, True):
             got = outcome(data, Limits(), [step], express=True, look=look)
             assert got == plain, step

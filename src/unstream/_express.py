@@ -204,8 +204,7 @@ class Lane:
         if not holes:
             return
         skeleton = _Skeleton(chunk, loose, holes, line)
-        if not self._lead(skeleton, sinks):
-            return
+        self._lead(skeleton, sinks)
         self._keep(skeleton)
         if self._newest is not None:
             self._newest.follower = skeleton
@@ -251,11 +250,9 @@ class Lane:
     def _lead(self, skeleton: _Skeleton, sinks: dict[Path, Sink]) -> bool:
         """Lead the holes of a skeleton to their sinks, if that keeps the order.
 
-        It would not where two holes, or two skeletons, held back values of one place.
+        It would not where two skeletons held back values of one place.
         """
         places = set(map(place, sinks.values()))
-        if len(places) < len(sinks):
-            return False
         for other in self._skeletons[:]:
             if other is not skeleton and not places.isdisjoint(other.places):
                 if other.bodies:
