@@ -136,7 +136,7 @@ class _Brotli:
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         stream = self._stream
-        while not stream.is_finished():
+        while True:
             piece = stream.process(data, output_buffer_limit=_OUT)
             data = b""
             if piece:

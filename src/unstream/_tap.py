@@ -21,7 +21,6 @@ from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
 from unstream._limits import Limits
 from unstream._outcome import Ending, Outcome, Timing
-from unstream.sse import BytesLike
 
 __all__ = ["Tap", "guard", "is_chat", "is_watched"]
 
@@ -108,7 +107,7 @@ class Tap:
         limits = limits or Limits()
         self._accumulator = Accumulator(limits=limits)
         self._body: Body | None = None
-        self._held = b""
+        self._held: Any = None
         self._is_blind = False  # nothing that still comes can be read
         self._undecoded: str | None = None
         self._arrival = 0.0
@@ -120,33 +119,40 @@ class Tap:
             except Undecodable as error:
                 self._lose(error)
 
-    def hold(self, data: BytesLike) -> None:
-        """Note the next piece, which came just now. Never raises."""
+    def hold(self, piece: Any) -> None:
+        """Note the next piece, which came just now: bytes, or a parsed chunk.
+
+        Never raises.
+        """
         if self._is_blind and self._first_byte is not None:
             return
         try:
-            if self._held:
-                self.read()
-            # What is mutable may change before it is read.
-            self._held = data if type(data) is bytes else memoryview(data).tobytes()
-            if self._held:
-                self._arrival = perf_counter() - self._start
-                if self._first_byte is None:
-                    self._first_byte = self._arrival
+            self.read()
+            if isinstance(piece, bytearray | memoryview):
+                piece = memoryview(piece).tobytes()  # it may change before it is read
+            if isinstance(piece, bytes) and not piece:
+                return
+            self._held = piece
+            self._arrival = perf_counter() - self._start
+            if self._first_byte is None:
+                self._first_byte = self._arrival
         except Exception as error:  # as above
             self._lose(error)
 
     def read(self) -> None:
         """Fold the piece that is held. Never raises."""
-        data, self._held = self._held, b""
-        if self._is_blind or not data:
+        piece, self._held = self._held, None
+        if self._is_blind or piece is None:
             return
         try:
-            if self._body is None:
-                self._feed(data)
+            if not isinstance(piece, bytes):
+                self._accumulator.add(piece)
+                self._look()
+            elif self._body is None:
+                self._feed(piece)
             else:
-                for piece in self._body.decode(data):
-                    self._feed(piece)
+                for data in self._body.decode(piece):
+                    self._feed(data)
         except Exception as error:  # as above
             self._lose(error)
 
@@ -185,6 +191,9 @@ class Tap:
 
     def _feed(self, data: bytes) -> None:
         self._accumulator.feed(data)
+        self._look()
+
+    def _look(self) -> None:
         if self._first_content is None and self._accumulator.has_content:
             self._first_content = self._arrival
 
@@ -212,8 +221,7 @@ class Tap:
     def _judge(self) -> Outcome:
         try:
             outcome = self._accumulator.finish()
-            if self._first_content is None and self._accumulator.has_content:
-                self._first_content = self._arrival
+            self._look()
         except Exception as error:  # as above
             self._lose(error)
             outcome = self._accumulator.finish()

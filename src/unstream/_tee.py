@@ -1,4 +1,4 @@
-"""Tees: iterators of bytes that are watched while they are read."""
+"""Tees: iterators of bytes, or of chunks, that are watched while they are read."""
 
 from collections.abc import (
     AsyncGenerator,
@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 from unstream._limits import Limits
 from unstream._outcome import Outcome
 from unstream._tap import Tap
-from unstream.sse import BytesLike
 
 __all__ = ["atee", "tee"]
 
-Piece = TypeVar("Piece", bound=BytesLike)
+Piece = TypeVar("Piece")
 
 
 def tee(
@@ -31,11 +30,13 @@ def tee(
 ) -> Generator[Piece, None, None]:
     """Yield the pieces of a body as they come, and call back with what they were.
 
-    `on_finish(outcome)` is called once, after the last piece was taken: at the end of
-    `source`, when it raises, or when this generator is closed or dropped. Each of them
-    closes `source`, if it has a `close`. `content_encoding` is the header of that name
-    where the pieces are still encoded. What the callback raises is logged, to the
-    logger "unstream"; nothing is raised here but what `source` raises.
+    `source` gives bytes-likes, cut anywhere, or chunks that were parsed already (see
+    `Accumulator.add`). `on_finish(outcome)` is called once, after the last piece was
+    taken: at the end of `source`, when it raises, or when this generator is closed or
+    dropped. Each of them closes `source`, if it has a `close`. `content_encoding` is
+    the header of that name where the pieces are still encoded. What the callback raises
+    is logged, to the logger "unstream"; nothing is raised here but what `source`
+    raises.
     """
     tap = Tap(on_finish, limits=limits, coding=content_encoding)
     pieces = _pieces(source, tap)

@@ -75,6 +75,9 @@ class Script:
             elif self.end == "open":
                 await asyncio.wait((gone,))
                 self.gone.set()
+        except OSError:
+            self.gone.set()
+            raise
         finally:
             gone.cancel()
 
