@@ -325,8 +325,6 @@ def test_a_client_that_is_slow(server: Upstream) -> None:
             client.sendall(
                 f"POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
             )
-            # It has read nothing while the proxy has all that its buffers hold.
-            assert outcomes.empty()
             got = bytearray()
             while data := client.recv(2048):
                 got += data
