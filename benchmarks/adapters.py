@@ -189,7 +189,7 @@ def soak(
     In each round some are read to the end, some are left early, some are compressed;
     `note(round, bytes, taps)` hears of each.
     """
-    counts = {ending: 0 for ending in Ending}
+    counts = dict.fromkeys(Ending, 0)
 
     def on_finish(_: Any, outcome: Outcome) -> None:
         counts[outcome.ending] += 1

@@ -256,5 +256,3 @@ def travel(
     except Exception as error:  # noqa: BLE001 - each library has errors of its own
         seen.error = error
     return seen
-
-

@@ -216,7 +216,7 @@ def test_a_send_that_raises_is_the_application_s_own() -> None:
 
 
 def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
-    released = asyncio.Event()
+    released, done = asyncio.Event(), asyncio.Event()
     sent = asyncio.Event()
     calls: list[Outcome] = []
 
@@ -229,6 +229,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
     async def on_finish(_: Any, outcome: Outcome) -> None:
         await released.wait()
         calls.append(outcome)
+        done.set()
 
     async def send(_: Message) -> None: ...
 
@@ -246,8 +247,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
             await request
         released.set()
         async with asyncio.timeout(5):
-            while not calls:
-                await asyncio.sleep(0)
+            await done.wait()
 
     asyncio.run(go())
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]

@@ -40,7 +40,7 @@ def is_async(request: pytest.FixtureRequest) -> bool:
 # --- openai ---------------------------------------------------------------------------
 
 
-def ask(
+def ask(  # noqa: PLR0913 - a test's own
     script: Script,
     library: str,
     seen: Seen,
@@ -114,9 +114,7 @@ def test_openai_reads_to_done(
     assert seen.outcome.usage_source == "usage"
 
 
-def test_openai_leaves_early(
-    server: Upstream, library: str, *, is_async: bool
-) -> None:
+def test_openai_leaves_early(server: Upstream, library: str, *, is_async: bool) -> None:
     script = server.serve(Script(HELLO, stepped=True))
     seen = Seen()
     assert len(ask(script, library, seen, is_async=is_async, stop=3)) == 3
@@ -240,7 +238,8 @@ def test_a_response_that_is_never_read(server: Upstream, library: str) -> None:
 
 
 def test_a_cancelled_request(server: Upstream, library: str) -> None:
-    seen = Seen()
+    done = asyncio.Event()
+    seen = Seen(act=done.set)
     script = server.serve(Script(HELLO[:3], end="open"))
 
     async def read(http: Any, got: asyncio.Event) -> None:
@@ -260,8 +259,7 @@ def test_a_cancelled_request(server: Upstream, library: str) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await reader
             async with asyncio.timeout(WAIT):
-                while not seen.calls:
-                    await asyncio.sleep(0)
+                await done.wait()
 
     asyncio.run(go())
     assert seen.outcome.ending is Ending.TRUNCATED
@@ -309,10 +307,12 @@ def test_nothing_is_left_open(server: Upstream, library: str) -> None:
     script = server.serve(Script(HELLO, stepped=True))
 
     async def go() -> None:
-        async with aclient(library, seen) as http:
-            async with http.stream("POST", script.url) as response:
-                async for _ in response.aiter_raw():
-                    break
+        async with (
+            aclient(library, seen) as http,
+            http.stream("POST", script.url) as response,
+        ):
+            async for _ in response.aiter_raw():
+                break
         gc.collect()
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Every adapter in every plight: the bytes as they came, one call, the right verdict."""
+"""Every adapter in every plight: the bytes as they came, one call, its verdict."""
 
 import logging
 from collections.abc import Iterator, Sequence

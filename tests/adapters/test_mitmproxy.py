@@ -104,7 +104,9 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def proxy(server: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(
+    server: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
     running = Proxy(server, tmp_path_factory.mktemp("mitmproxy"))
     try:
         yield running
@@ -234,4 +236,3 @@ def test_what_is_open_when_mitmproxy_stops_is_written(
     finally:
         proxy.close()
     assert line["ending"] == "truncated"
-

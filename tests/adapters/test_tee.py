@@ -236,7 +236,7 @@ def test_an_async_tee_that_is_dropped(n_read: int) -> None:
 
 
 def test_an_async_callback_outlives_a_cancelled_reader() -> None:
-    released, running = asyncio.Event(), asyncio.Event()
+    released, running, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     calls: list[Outcome] = []
 
     async def forever() -> AsyncIterator[bytes]:
@@ -248,6 +248,7 @@ def test_an_async_callback_outlives_a_cancelled_reader() -> None:
     async def on_finish(outcome: Outcome) -> None:
         await released.wait()
         calls.append(outcome)
+        done.set()
 
     async def read() -> None:
         async for _ in atee(forever(), on_finish):
@@ -268,8 +269,7 @@ def test_an_async_callback_outlives_a_cancelled_reader() -> None:
         gc.collect()
         released.set()
         async with asyncio.timeout(5):
-            while not calls:
-                await asyncio.sleep(0)
+            await done.wait()
 
     asyncio.run(go())
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]

@@ -1,4 +1,4 @@
-"""A fake model server: raw asyncio in a thread, on loopback, that does as it is told."""
+"""A fake model server: raw asyncio in a thread, on loopback, that does as told."""
 
 import asyncio
 import gzip
@@ -108,7 +108,7 @@ class Upstream:
 
     def close(self) -> None:
         """Drop what is open, and end."""
-        self._loop.call_soon_threadsafe(lambda: self._stop.set())
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(WAIT)
         assert not self._thread.is_alive()
 
@@ -119,9 +119,7 @@ class Upstream:
     async def _listen(self) -> None:
         self._stop = asyncio.Event()
         # Hundreds may come at once.
-        server = await asyncio.start_server(
-            self._answer, "127.0.0.1", 0, backlog=1024
-        )
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
