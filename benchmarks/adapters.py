@@ -203,6 +203,8 @@ def soak(
         await asyncio.gather(*asks)
 
     traced: list[int] = []
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at
     tracemalloc.start()
     try:
         with serving(Middleware(_App(_ROUND, 200), on_finish)) as address:
@@ -217,6 +219,7 @@ def soak(
                     note(len(traced), traced[-1], taps)
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
     assert counts[Ending.COMPLETE] >= len(traced) * _ROUND * 2 // 3
     return traced
 
