@@ -59,10 +59,8 @@ class Middleware:
             kind = message["type"]
             if kind == "http.response.body" and tap is not None:
                 tap.hold(message.get("body", b""))
-                try:
-                    await send(message)
-                finally:
-                    tap.read()
+                await send(message)
+                tap.read()
                 if not message.get("more_body", False):
                     await tap.afinish()
                 return

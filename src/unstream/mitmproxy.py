@@ -62,14 +62,9 @@ class Addon:
         guard(self._whole)(flow)
 
     def error(self, flow: Any) -> None:
-        """End the watch where either side went away."""
+        """End the watch where either side went away, or mitmproxy stops."""
         if (tap := self._open.pop(flow.id, None)) is not None:
             tap.finish()
-
-    def done(self) -> None:
-        """End all watches, because mitmproxy stops."""
-        while self._open:
-            self._open.popitem()[1].finish()
 
     def _watch(self, flow: Any) -> None:
         response = flow.response

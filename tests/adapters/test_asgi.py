@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.upstream import PATH, WAIT, Script, Upstream, events
-from unstream import Ending, Outcome
+from unstream import Accumulator, Ending, Outcome
 from unstream.asgi import Middleware
 
 HELLO = events("Hel", "lo")
@@ -88,6 +88,21 @@ def test_every_message_is_the_very_same_and_the_call_comes_last() -> None:
     assert outcome.unwrap().choices[0].message.text() == "Hello"
     # The context is that of the application where it began to answer.
     assert run.order[-1] == "call inside"
+
+
+def test_a_piece_is_handed_on_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Run(whole_stream())
+    feed = Accumulator.feed
+
+    def noted(self: Accumulator, data: bytes) -> None:
+        run.order.append("read")
+        feed(self, data)
+
+    monkeypatch.setattr(Accumulator, "feed", noted)
+    run()
+    assert run.order[1:-2] == ["http.response.body", "read"] * len(HELLO)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +184,24 @@ def test_a_body_without_its_keys_is_the_empty_end() -> None:
     run = Run(messages)()
     assert run.sent[-1] == {"type": "http.response.body"}
     assert run.calls[0][1].ending is Ending.COMPLETE
+
+
+def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
+    order: list[str] = []
+
+    async def app(_: Any, __: Any, send: Send) -> None:
+        for message in whole_stream():
+            await send(message)
+        order.append("background")
+
+    async def send(_: Message) -> None: ...
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    middleware = Middleware(app, lambda *_: order.append("call"))
+    asyncio.run(middleware(dict(SCOPE), receive, send))
+    assert order == ["call", "background"]
 
 
 def test_no_final_body() -> None:

@@ -79,6 +79,17 @@ def test_each_flush_is_given_out_at_once(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "bare deflate", "br", "zstd"])
+def test_what_a_decoder_still_holds_is_asked_for(coding: str) -> None:
+    # A few bytes, taken in at once, that stand for a slice and a little more.
+    encode(b"", coding)  # or skip
+    for more in range(0, 600, 11):
+        pieces = [b"x" * ((1 << 16) + more), b"y"]
+        body = Body(coding.removeprefix("bare "), limit=1 << 20)
+        sent = encoded(pieces, coding)
+        assert [b"".join(body.decode(piece)) for piece in sent] == pieces
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "bare deflate", "br", "zstd"])
 def test_a_bomb_is_never_held(coding: str) -> None:
     size = 50_000_000
     data = encode(bytes(size), coding)

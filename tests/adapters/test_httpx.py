@@ -197,6 +197,17 @@ def test_the_client_comes_back_and_its_other_hooks_stay(
     assert seen.outcome.n_bytes == len(script.body)
 
 
+def test_times_count_from_the_request(server: Upstream, library: str) -> None:
+    seen = Seen()
+    script = server.serve(Script(HELLO))
+    with client(library, seen) as http:
+        elapsed = http.post(script.url).elapsed.total_seconds()
+    timing = seen.outcome.timing
+    assert timing is not None
+    # The library's own clock starts after ours and stops before.
+    assert timing.total >= elapsed
+
+
 def test_the_callback_gets_the_request(server: Upstream, library: str) -> None:
     module = pytest.importorskip(library)
     requests: list[Any] = []

@@ -116,7 +116,7 @@ def proxy(
 
 def through(proxy: Proxy, script: Script, stop: int | None = None) -> list[bytes]:
     got = []
-    pieces = read(proxy.url(script))
+    pieces = read(proxy.url(script) + "?key=secret")
     for piece in pieces:
         got.append(piece)
         script.step()

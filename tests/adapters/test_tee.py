@@ -67,6 +67,28 @@ def test_the_outcome_is_that_of_an_accumulator() -> None:
     assert msgspec.structs.replace(outcome, timing=None) == accumulator.finish()
 
 
+def test_a_piece_is_handed_on_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+    feed = Accumulator.feed
+
+    def noted(self: Accumulator, data: bytes) -> None:
+        order.append("read")
+        feed(self, data)
+
+    monkeypatch.setattr(Accumulator, "feed", noted)
+    for _ in tee(HELLO, lambda _: None):
+        order += ["had"]
+
+    async def go() -> None:
+        async for _ in atee(Source(HELLO), lambda _: None):
+            order.extend(["had"])
+
+    asyncio.run(go())
+    assert order == ["had", "read"] * 2 * len(HELLO)
+
+
 def test_the_source_is_closed_before_the_call() -> None:
     source = Source(HELLO)
     closed: list[int] = []
@@ -373,12 +395,20 @@ def test_content_is_not_a_role_nor_a_usage() -> None:
         {"refusal": "a"},
         {"tool_calls": [call]},
         {"audio": {"data": "QQ=="}},
+        {"x": "a"},
     ):
         accumulator = Accumulator()
         accumulator.feed(blank[0] + event(choices=[choice(said)]))
         assert accumulator.has_content, said
         assert accumulator.finish().completion is not None
         assert accumulator.has_content
+
+
+def test_a_message_in_place_of_a_delta_is_content() -> None:
+    accumulator = Accumulator()
+    message = {"role": "assistant", "content": "a"}
+    accumulator.feed(event(choices=[{"index": 0, "message": message}]))
+    assert accumulator.has_content
 
 
 def test_no_bytes_have_no_times() -> None:

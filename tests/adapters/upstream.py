@@ -133,7 +133,7 @@ class Upstream:
             for line in head.lower().split(b"\r\n"):
                 if line.startswith(b"content-length:"):
                     await reader.readexactly(int(line.split(b":")[1]))
-            target = head.split(b" ")[1].decode()
+            target = head.split(b" ")[1].decode().partition("?")[0]
             name = "/" + target.split("/")[1]
             script = self._scripts[name]
             if name == target.removesuffix(PATH):
