@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -87,6 +88,14 @@ def test_what_a_decoder_still_holds_is_asked_for(coding: str) -> None:
         body = Body(coding.removeprefix("bare "), limit=1 << 20)
         sent = encoded(pieces, coding)
         assert [b"".join(body.decode(piece)) for piece in sent] == pieces
+
+
+def test_a_body_that_is_cut_off_gives_what_it_can() -> None:
+    # Cut after the 89th byte, zlib holds 256 bytes and no input.
+    data = packed(b"x" * 68_536)
+    for end in range(20, len(data)):
+        whole = zlib.decompressobj(wbits=31).decompress(data[:end])
+        assert decode(data[:end], "gzip", 1 << 20) == whole
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "bare deflate", "br", "zstd"])
