@@ -214,7 +214,7 @@ def test_the_callback_gets_the_request(server: Upstream, library: str) -> None:
     script = server.serve(Script(HELLO))
     with module.Client(timeout=WAIT, trust_env=False) as http:
         observe(http, lambda request, _: requests.append(request))
-        http.post(script.url, json={"model": "m"})
+        http.post(script.url, content=b'{"model":"m"}')
     [request] = requests
     assert isinstance(request, module.Request)
     assert request.content == b'{"model":"m"}'
