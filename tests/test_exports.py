@@ -9,9 +9,13 @@ from importlib.metadata import requires
 import pytest
 
 import unstream
+import unstream.asgi
+import unstream.httpx
+import unstream.mitmproxy
 from unstream import sse
 
-MODULES = (unstream, sse)
+ADAPTERS = (unstream.asgi, unstream.httpx, unstream.mitmproxy)
+MODULES = (unstream, sse, *ADAPTERS)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -27,7 +31,7 @@ def test_all_is_sorted_and_resolves(module: types.ModuleType) -> None:
 def test_all_is_complete() -> None:
     public = {name for name in vars(unstream) if not name.startswith("_")}
     # Modules without an underscore are imported by their own name.
-    assert public - set(unstream.__all__) <= {"sse"}
+    assert public - set(unstream.__all__) <= {"sse", "asgi", "httpx", "mitmproxy"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -61,6 +65,7 @@ def test_importing_brings_in_msgspec_and_the_standard_library_alone() -> None:
     )
     new = {name.partition(".")[0] for name in done.stdout.split()}
     assert new - {"unstream", "msgspec"} <= sys.stdlib_module_names
+    assert "unstream.asgi" not in done.stdout
     # What takes long to import, or does I/O, has no business here.
     heavy = {
         "asyncio",
@@ -73,6 +78,18 @@ def test_importing_brings_in_msgspec_and_the_standard_library_alone() -> None:
         "typing_extensions",
     }
     assert not new & heavy
+
+
+def test_the_adapters_bring_in_nothing_of_what_they_are_for() -> None:
+    code = (
+        "import sys; from unstream import asgi, httpx, mitmproxy; "
+        "print(*sorted(name for name in sys.modules if '.' not in name), sep='\\n')"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    others = {"httpx", "httpx2", "starlette", "mitmproxy", "brotli", "zstandard"}
+    assert not set(done.stdout.split()) & others
 
 
 def test_nothing_but_msgspec_is_required() -> None:

@@ -1,9 +1,15 @@
 """The public API as a type checker sees it; checked by mypy, never run."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, assert_type
 
+import httpx
+import httpx2
+from starlette.applications import Starlette
+
 import unstream
+import unstream.asgi
+import unstream.httpx
 from unstream import sse
 
 
@@ -111,3 +117,44 @@ def events() -> None:
         assert_type(event.retry, int | None)
     decoder.feed("text")  # type: ignore[arg-type]
     sse.Decoder(5)  # type: ignore[call-arg]
+
+
+def watching(reads: Iterator[bytes], views: list[memoryview]) -> None:
+    def note(outcome: unstream.Outcome) -> None:
+        assert_type(outcome.undecoded, str | None)
+        assert_type(outcome.timing, unstream.Timing | None)
+        if outcome.timing is not None:
+            assert_type(outcome.timing.first_byte, float | None)
+            assert_type(outcome.timing.first_content, float | None)
+            assert_type(outcome.timing.total, float)
+
+    async def anote(outcome: unstream.Outcome) -> None: ...
+
+    assert_type(unstream.tee(reads, note), Generator[bytes, None, None])
+    assert_type(unstream.tee(views, note), Generator[memoryview, None, None])
+    unstream.tee(reads, note, limits=unstream.Limits(), content_encoding="gzip")
+    unstream.tee(reads, anote)  # type: ignore[arg-type]
+    unstream.tee(reads)  # type: ignore[call-arg]
+
+
+async def watching_later(reads: AsyncIterator[bytes]) -> None:
+    async def anote(outcome: unstream.Outcome) -> None: ...
+
+    def note(outcome: unstream.Outcome) -> None: ...
+
+    assert_type(unstream.atee(reads, note), AsyncGenerator[bytes, None])
+    assert_type(unstream.atee(reads, anote), AsyncGenerator[bytes, None])
+
+
+def clients(client: httpx.Client, later: httpx2.AsyncClient) -> None:
+    async def note(request: httpx2.Request, outcome: unstream.Outcome) -> None: ...
+
+    observed = unstream.httpx.observe(client, lambda *_: None)
+    assert_type(observed, httpx.Client)
+    assert_type(unstream.httpx.observe(later, note), httpx2.AsyncClient)
+
+
+def applications() -> None:
+    app = Starlette()
+    app.add_middleware(unstream.asgi.Middleware, on_finish=lambda *_: None)
+    unstream.asgi.Middleware(app, lambda *_: None)

@@ -10,6 +10,7 @@ from unstream._outcome import (
     ProviderError,
     StreamError,
     StreamFinished,
+    Timing,
     TruncatedStream,
 )
 from unstream._schema import (
@@ -26,6 +27,7 @@ from unstream._schema import (
     TopLogprob,
     Usage,
 )
+from unstream._tee import atee, tee
 
 __all__ = [
     "Accumulator",
@@ -45,12 +47,15 @@ __all__ = [
     "ProviderError",
     "StreamError",
     "StreamFinished",
+    "Timing",
     "TokenLogprob",
     "ToolCall",
     "TopLogprob",
     "TruncatedStream",
     "Usage",
     "afold",
+    "atee",
     "fold",
     "fold_chunks",
+    "tee",
 ]

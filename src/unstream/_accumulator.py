@@ -124,6 +124,16 @@ class Accumulator:
             self._lane.disturb()
         self._payload(data)
 
+    @property
+    def has_content(self) -> bool:
+        """Whether any choice said anything yet: text, reasoning, a tool call, audio.
+
+        It is what the time to the first token is about: a role, a usage or an empty
+        text is nothing said. Reads what the feeds left; changes nothing.
+        """
+        self._read()
+        return self._fold.has_content or bool(self._whole and self._whole.choices)
+
     def snapshot(self) -> ChatCompletion | None:
         """Return the completion so far; None where nothing came yet.
 

@@ -275,6 +275,14 @@ class Fold:
 
     # --- The result -------------------------------------------------------------------
 
+    @property
+    def has_content(self) -> bool:
+        """Say whether any choice said anything yet."""
+        return any(
+            choice.whole is not None or not choice.is_blank()
+            for choice in self.choices.values()
+        )
+
     def is_finished(self) -> bool:
         """Say whether there are choices and each has a finish_reason."""
         return bool(self.choices) and all(
@@ -503,7 +511,7 @@ class _Choice:
         choice.finish_reason = self.finish_reason or None
         return choice
 
-    def _is_blank(self) -> bool:
+    def is_blank(self) -> bool:
         texts = (self.content, self.reasoning, self.reasoning_content, self.refusal)
         return not any(
             (self.parts, self.calls, self.known, self.strange, *map(_text, texts))
@@ -516,7 +524,7 @@ class _Choice:
         return Logprobs(lists)
 
     def _message(self) -> Message:
-        if self.whole is not None and self._is_blank():
+        if self.whole is not None and self.is_blank():
             alone = _Choice(self.limit)
             alone.add(fit(Delta, self.whole))
             return alone._message()

@@ -16,6 +16,7 @@ __all__ = [
     "ProviderError",
     "StreamError",
     "StreamFinished",
+    "Timing",
     "TruncatedStream",
 ]
 
@@ -33,6 +34,20 @@ class Ending(StrEnum):
     """No choice was ever seen."""
     LIMIT = "limit"
     """One of the `Limits` was hit."""
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold when things came, in seconds since the watch began; None: never.
+
+    An adapter counts from the request where it sees that, else from its own making.
+    """
+
+    first_byte: float | None = None
+    """When the first bytes of the body came."""
+    first_content: float | None = None
+    """When the first bytes came that say something: text, reasoning, a tool call."""
+    total: float
+    """When the watch ended."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +70,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The payloads that were read, `[DONE]` included."""
     n_malformed: int = 0
     """The payloads that were neither a JSON object nor `[DONE]`."""
+    timing: Timing | None = None
+    """When things came; the adapters set it, the fold itself has no clock."""
+    undecoded: str | None = None
+    """The content coding that the body, or the rest of it, could not be read in."""
 
     def unwrap(self) -> ChatCompletion:
         """Return the completion of a stream that ended well.
@@ -75,6 +94,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             raise LimitExceeded(f"over the limit {self.limit} ({received})", self)
         if self.ending is Ending.TRUNCATED:
             raise TruncatedStream(f"the stream stopped early ({received})", self)
+        if self.undecoded is not None:
+            raise EmptyStream(f"{self.undecoded} was not decoded ({received})", self)
         raise EmptyStream(f"the stream held no choice ({received})", self)
 
 
