@@ -1,10 +1,10 @@
 """The public API as a type checker sees it; checked by mypy, never run."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, assert_type
 
 import unstream
-from unstream import sse
+from unstream import sse, usage
 
 
 def bytes_in(reads: Iterator[bytes], views: list[memoryview]) -> None:
@@ -111,3 +111,14 @@ def events() -> None:
         assert_type(event.retry, int | None)
     decoder.feed("text")  # type: ignore[arg-type]
     sse.Decoder(5)  # type: ignore[call-arg]
+
+
+def gateway(reads: Iterator[bytes], later: AsyncIterator[memoryview]) -> None:
+    assert_type(usage.ask(b"{}"), tuple[bytes, bool])
+    usage.ask("{}")  # type: ignore[arg-type]
+    keep = usage.Filter()
+    assert_type(keep.feed(memoryview(b"")), bytes)
+    assert_type(keep.close(), bytes)
+    assert_type(usage.withhold(reads), Generator[bytes, None, None])
+    assert_type(usage.awithhold(later), AsyncGenerator[bytes, None])
+    usage.awithhold(reads)  # type: ignore[arg-type]
