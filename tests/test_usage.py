@@ -434,6 +434,7 @@ U = stream(LAST)
                 b"error: no\n" + U,
                 # No chunk, by the grammar of events.
                 b"data: {}\n" + U,
+                b"\xef\xbb\xbf\xef\xbb\xbf" + U,
                 U.replace(b"data", b"Data"),
                 U.replace(b"\n\n", b"\n" + U),
                 b": " + U,
@@ -482,6 +483,14 @@ def test_an_event_is_held_up_to_the_limit() -> None:
     assert filtered(padded, [7]) == filtered(padded) == b""
     longer = padded.replace(b'"xx', b'"xxx')
     assert filtered(longer, [7]) == filtered(longer) == longer
+
+
+def test_a_long_event_passes_at_once_from_the_limit_on() -> None:
+    keep = usage.Filter()
+    assert keep.feed(b"data: " + b"x" * 65_530) == b""
+    assert len(keep.feed(b"x")) == 65_537
+    rest = [b"x", b"\n", b"data: {", b"}\n", b": y", b"\n", *cut(U, [9]), DONE]
+    assert [keep.feed(data) for data in rest] == rest
 
 
 def test_any_bytes_like_is_taken_and_text_is_not() -> None:

@@ -218,7 +218,7 @@ class Filter:
     def _end(self, blank: bytes) -> None:
         """Take the blank line that ends an event."""
         self._held.append(blank)
-        if not self._is_long and _is_usage(self._decoder.feed(b"".join(self._held))):
+        if _is_usage(self._decoder.feed(b"".join(self._held))):
             self._held.clear()
             self._release()
             self._place = []
