@@ -133,6 +133,8 @@ class Filter:
 
     An event is held until its blank line, or until it is longer than any usage chunk
     (64 KiB). Comments between events are never held: they keep connections alive.
+    Bytes that are still encoded (`content-encoding`) pass without being understood: ask
+    the server for `identity`.
     """
 
     __slots__ = (
