@@ -40,7 +40,7 @@ def ask(body: bytes) -> tuple[bytes, bool]:
     text = body.decode("latin-1")
     try:
         members, end = _members(text, 0)
-        if end < len(text) or not members or members["stream"].value is not True:
+        if end < len(text) or members["stream"].value is not True:
             return body, False
         splice = _splice(text, members)
     except (KeyError, ValueError, RecursionError):
