@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.strategies import cut, fold_reads
-from unstream import Ending, Outcome
+from unstream import Ending, Outcome, usage
 from unstream.sse import Decoder, Event
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -82,6 +82,32 @@ def test_streams_of_other_protocols_get_a_verdict(name: str) -> None:
     whole = fold_reads([body])
     assert fold_reads(random_cut(body, name)) == whole
     assert whole.n_bytes == len(body)
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_recorded_stream_passes_without_its_usage_chunk(name: str) -> None:
+    body = (CORPUS / name).read_bytes()
+    decoder = Decoder()
+    events = decoder.feed(body) + decoder.close(rest=True)
+    lasts = {event.data for event in events if is_last(event.data)}
+    keep = usage.Filter()
+    reads = random_cut(body, name)
+    passed = b"".join(map(keep.feed, reads)) + keep.close()
+    decoder = Decoder()
+    left = decoder.feed(passed) + decoder.close(rest=True)
+    assert [e.data for e in left] == [e.data for e in events if e.data not in lasts]
+    if not lasts:
+        assert passed == body
+
+
+def is_last(payload: bytes) -> bool:
+    try:
+        sent = json.loads(payload)
+    except ValueError:
+        return False
+    if not isinstance(sent, dict) or sent.get("error"):
+        return False
+    return sent.get("choices") == [] and isinstance(sent.get("usage"), dict)
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -12,10 +12,10 @@ import unstream
 import unstream.asgi
 import unstream.httpx
 import unstream.mitmproxy
-from unstream import sse
+from unstream import sse, usage
 
 ADAPTERS = (unstream.asgi, unstream.httpx, unstream.mitmproxy)
-MODULES = (unstream, sse, *ADAPTERS)
+MODULES = (unstream, sse, usage, *ADAPTERS)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -31,7 +31,8 @@ def test_all_is_sorted_and_resolves(module: types.ModuleType) -> None:
 def test_all_is_complete() -> None:
     public = {name for name in vars(unstream) if not name.startswith("_")}
     # Modules without an underscore are imported by their own name.
-    assert public - set(unstream.__all__) <= {"sse", "asgi", "httpx", "mitmproxy"}
+    modules = {"sse", "usage", "asgi", "httpx", "mitmproxy"}
+    assert public - set(unstream.__all__) <= modules
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -51,6 +52,7 @@ def test_what_may_be_raised_is_documented() -> None:
     for function in (
         *(unstream.fold, unstream.afold, unstream.fold_chunks, unstream.Outcome.unwrap),
         *(unstream.Accumulator.feed, unstream.Accumulator.add, sse.Decoder.feed),
+        *(usage.ask, usage.Filter.feed),
     ):
         assert "aises" in (function.__doc__ or ""), function.__qualname__
 
@@ -58,7 +60,8 @@ def test_what_may_be_raised_is_documented() -> None:
 def test_importing_brings_in_msgspec_and_the_standard_library_alone() -> None:
     code = (
         "import sys; import msgspec; before = set(sys.modules); import unstream; "
-        "from unstream import sse; print(*sorted(set(sys.modules) - before), sep='\\n')"
+        "from unstream import sse, usage; "
+        "print(*sorted(set(sys.modules) - before), sep='\\n')"
     )
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

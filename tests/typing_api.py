@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 import unstream
 import unstream.asgi
 import unstream.httpx
-from unstream import sse
+from unstream import sse, usage
 
 
 def bytes_in(reads: Iterator[bytes], views: list[memoryview]) -> None:
@@ -158,3 +158,14 @@ def applications() -> None:
     app = Starlette()
     app.add_middleware(unstream.asgi.Middleware, on_finish=lambda *_: None)
     unstream.asgi.Middleware(app, lambda *_: None)
+
+
+def gateway(reads: Iterator[bytes], later: AsyncIterator[memoryview]) -> None:
+    assert_type(usage.ask(b"{}"), tuple[bytes, bool])
+    usage.ask("{}")  # type: ignore[arg-type]
+    keep = usage.Filter()
+    assert_type(keep.feed(memoryview(b"")), bytes)
+    assert_type(keep.close(), bytes)
+    assert_type(usage.withhold(reads), Generator[bytes, None, None])
+    assert_type(usage.awithhold(later), AsyncGenerator[bytes, None])
+    usage.awithhold(reads)  # type: ignore[arg-type]
