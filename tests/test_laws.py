@@ -496,6 +496,8 @@ _LOOK_ALIKES: Final[dict[str, Json]] = {
     "annotations": chunk({"annotations": [{"type": "url_citation"}]}),
     "audio": chunk({"audio": {"data": "QQ==", "transcript": "a"}}),
     "function call": chunk({"function_call": {"arguments": "x"}}),
+    "text beside a list": chunk({"content": "a"}, token_ids=[*range(20)]),
+    "text beside an unknown list": chunk({"content": "a", "x_list": [*range(20)]}),
     "usage": {"choices": [], "usage": {"total_tokens": 1, "x": {"y": 2}}},
     "filters": chunk({}, content_filter_results={"hate": {"filtered": False}}),
 }
@@ -505,6 +507,17 @@ _LOOK_ALIKES: Final[dict[str, Json]] = {
 def test_time_is_linear_in_the_chunks(name: str) -> None:
     event = stream(_LOOK_ALIKES[name])
     assert growth(lambda reads: fold_reads(reads).n_events, [event] * 200) < 16
+
+
+@pytest.mark.parametrize("event", [b":\n\n", b"data: {}\n\n", b"data: 1\n\n", b"\n"])
+def test_time_is_linear_in_events_of_nothing(event: bytes) -> None:
+    # Many fit into one block, and none into a run.
+    head = stream(chunk({"content": "a"})) * 3
+
+    def work(n: int) -> object:
+        return fold_reads([head, event * n]).n_events
+
+    assert min(cost(lambda: work(20000)) / cost(lambda: work(2000)) for _ in "12") < 16
 
 
 def numbered(name: str, n: int) -> list[bytes]:

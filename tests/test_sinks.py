@@ -32,6 +32,7 @@ def test_texts_are_read_as_one(bodies: list[bytes], text: str) -> None:
         [b"\xc3", b"\xa9"],  # half a character
         [b"\n"],
         [rb"\x"],
+        [rb"\ud83d", rb"\ude00"],  # halves, which are kept and joined another way
     ],
 )
 def test_bodies_that_are_none_by_themselves_are_refused(bodies: list[bytes]) -> None:
@@ -65,12 +66,16 @@ def test_a_value_of_another_type_is_refused(body: bytes) -> None:
 
 
 def test_lists_become_one_list() -> None:
-    pieces = [b"[0]"]
-    sink = Lists(pieces)
-    text = read(sink, [b"[1, 2]", b"[ ]", b"[]", b'["]",3]'])
-    assert text == b'[1, 2,"]",3]'
-    sink.write(text)
-    assert pieces == [b"[0]", text]
+    sink = Lists()
+    assert sink.settle() == b"[]"
+    sink.write(b"0")
+    first = sink.settle()
+    items = read(sink, [b"[1, 2]", b"[ ]", b"[]", b'["]",3]', b'["\xff"]'])
+    assert items == '1, 2,"]",3,"\ufffd"'.encode()
+    sink.write(items)
+    sink.write(b"")
+    assert sink.settle() == sink.settle() == b"[0," + items + b"]"
+    assert first == b"[0]"
 
 
 @pytest.mark.parametrize(
@@ -78,20 +83,20 @@ def test_lists_become_one_list() -> None:
 )
 def test_what_is_no_list_by_itself_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        read(Lists([]), [b"[1]", body])
+        read(Lists(), [b"[1]", body])
 
 
 def test_what_changes_one_state_has_one_place() -> None:
-    text, pieces = StringIO(), [b"[1]"]
+    text, lists = StringIO(), Lists()
     sinks: list[tuple[Sink, Sink]] = [
         (text, text),
-        (Lists(pieces), Lists(pieces)),
+        (lists, lists),
         (Values(None, (1, "x")), Values(None, (1, "x"))),
     ]
     for one, other in sinks:
         assert place(one) == place(other)
     places = [place(one) for one, _ in sinks]
-    assert len({*places, place(StringIO()), place(Lists([]))}) == 5
+    assert len({*places, place(StringIO()), place(Lists())}) == 5
 
 
 def test_what_changes_nothing_has_no_place() -> None:

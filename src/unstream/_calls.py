@@ -111,9 +111,14 @@ class Calls:
             return False
         [piece] = pieces
         index, identity = piece.index, _set(piece.id)
-        call = self._newest if index is None else self._by_index.get(index)
+        if index is not None:
+            call = self._by_index.get(index)
+        else:
+            call = self._by_id.get(identity) if identity else self._newest
         body = piece.function or piece.custom
-        if call is None or body is None or (piece.function and piece.custom):
+        if body is None or (piece.function and piece.custom):
+            return False
+        if call is None or not call.body:
             return False
         if (identity and identity != call.id) or (piece.type and not call.type):
             return False

@@ -18,7 +18,7 @@ folded yet and the events go the ordinary way, so that a fault is counted where 
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
@@ -26,23 +26,33 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from unstream._fold import Fold
+from unstream._fold import Fold, is_flat
 from unstream._json import Json, decode, dump
-from unstream._schema import Chunk
-from unstream._sinks import Lists, Path, Sink, Values, place, read, read_text
+from unstream._schema import Chunk, decode_open_chunk
+from unstream._sinks import (
+    Lists,
+    Path,
+    Sink,
+    Values,
+    check_depth,
+    place,
+    read,
+    read_text,
+)
 
 __all__ = ["Lane"]
 
 _SLOTS: Final = 8  # skeletons at a time: interleaved choices; each is tried in turn
 _CREDIT: Final = 16  # learnings in a row that may bring nothing before the lane rests
 _REST: Final = 64  # events taken the ordinary way before it may learn once more
+_MOST_LOOSE: Final = 16  # holes for values; more would cost more than they spare
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
 _NEAR: Final = 1024  # bytes to which the end of a run is sought
-_MOST_LOSSES: Final = 32  # blocks that go by untried after others that were no good
+_MOST_SKIPS: Final = 32  # blocks that go by untried after others that were no good
 _START: Final = len(b"data: ")
 
 # Possessive (*+): without it the matcher remembers every escape it has passed.
@@ -77,6 +87,7 @@ class _Skeleton:
         "chunk",
         "epoch",
         "follower",
+        "is_flat",
         "is_plain",
         "loose",
         "parts",
@@ -103,6 +114,11 @@ class _Skeleton:
         for hole, following in pairwise(holes):
             self.plan.append((_is_text(hole[3]), line[hole[1] : following[0]]))
         self.plan.append((_is_text(holes[-1][3]), b""))
+        # Of a chunk that is flat and has no strangers, lists are not held to be nested.
+        lists = any(isinstance(hole[3], Lists) for hole in holes)
+        self.is_flat = not lists or (
+            is_flat(chunk) and chunk.extra is None and not _has_strangers(chunk)
+        )
         # Fit for whole blocks: texts alone, not more than two.
         self.is_plain = len(holes) <= 2 and self.plan[0][0] and self.plan[-1][0]  # noqa: PLR2004
         self.epoch = -1
@@ -133,9 +149,11 @@ class _Skeleton:
 
     def read(self) -> list[Any]:
         """Read what was put aside; raise ValueError where that is unsound."""
-        if len(self.sinks) == 1:
-            return [read(self.sinks[0], self.bodies)]
         step = len(self.sinks)  # the holes of one event stand next to each other
+        if not self.is_flat:
+            check_depth(self.bodies)
+        if step == 1:
+            return [read(self.sinks[0], self.bodies)]
         return [
             read(sink, self.bodies[hole::step]) for hole, sink in enumerate(self.sinks)
         ]
@@ -158,11 +176,11 @@ class Lane:
         "_fold",
         "_last",
         "_loose",
-        "_losses",
         "_newest",
         "_penalty",
         "_sizes",
         "_skeletons",
+        "_skips",
     )
 
     def __init__(self, fold: Fold) -> None:
@@ -176,7 +194,7 @@ class Lane:
         self._last: Chunk | None = None
         self._doubted: set[Path] = set()  # where two chunks in a row differed, once
         self._loose: frozenset[Path] = frozenset()  # and once more
-        self._losses = 0  # blocks not to be tried as a whole
+        self._skips = 0  # blocks still not to be tried as a whole
         self._penalty = 0
 
     # --- Learning ---------------------------------------------------------------------
@@ -187,12 +205,11 @@ class Lane:
         `line` is its one line, which starts with `data: `.
         """
         self._epoch += 1
-        self._credit += 1 if self._credit < 0 else 0
         if self._credit == 0:
             self._credit = -_REST
+        self._credit += -1 if self._credit > 0 else 1
         if self._credit < 0:
             return
-        self._credit -= 1
         if self._last is not None:
             self._loosen(self._last, chunk)
         self._last = chunk
@@ -216,24 +233,32 @@ class Lane:
             last.extra is None
             and last.id == chunk.id
             and last.created == chunk.created
+            and last.model == chunk.model
             and last.usage is None
-            and not (last.choices and last.choices[0].extra)
+            and not _has_strangers(last)
         ):
             return
         before = _changeable(last)
-        for path, value in _changeable(chunk).items():
-            if value is not None and before.get(path, value) not in (None, value):
-                if path in self._doubted:
-                    self._loose |= {path}
-                self._doubted.add(path)
-
-    @property
-    def is_ready(self) -> bool:
-        """Say whether there is a skeleton to compare with."""
-        return self._newest is not None
+        differing = {
+            path
+            for path, value in _changeable(chunk).items()
+            if value is not None and before.get(path, value) not in (None, value)
+        }
+        found = (differing & self._doubted) - self._loose
+        if found and len(self._loose) + len(found) <= _MOST_LOOSE:
+            self._loose |= found
+            # What they hold to be constant may be what others now change: a place is
+            # either loose for all or for none.
+            for skeleton in self._skeletons[:]:
+                self._drop(skeleton)
+        self._doubted |= differing
 
     def disturb(self) -> None:
-        """Take note that the fold may have changed in some other way."""
+        """Take note that an event has changed the fold that was not learned.
+
+        What the lane itself writes changes nothing that `Fold.sinks` depends on: texts
+        and lists that grow, and values at places that are loose for every skeleton.
+        """
         self._epoch += 1
 
     def _renew(self, skeleton: _Skeleton) -> bool:
@@ -269,7 +294,7 @@ class Lane:
     def is_hopeful(self) -> bool:
         """Say whether the next block may be good to take whole."""
         newest = self._newest
-        return newest is not None and newest.is_plain and not self._losses
+        return newest is not None and newest.is_plain and not self._skips
 
     def reach(self, block: bytes, start: int) -> int:
         """Return where the run of events of one skeleton ends that begins at `start`.
@@ -279,8 +304,8 @@ class Lane:
         skeleton = self._newest
         if skeleton is None or not skeleton.is_plain:
             return start
-        if self._losses:
-            self._losses -= 1
+        if self._skips:
+            self._skips -= 1
             return start
         prefix = skeleton.prefix
         stop = len(block)
@@ -326,8 +351,8 @@ class Lane:
 
     def _lose(self) -> None:
         # The first time it costs nothing: runs do end.
-        self._losses = self._penalty
-        self._penalty = min(2 * self._penalty + 1, _MOST_LOSSES)
+        self._skips = self._penalty
+        self._penalty = min(2 * self._penalty + 1, _MOST_SKIPS)
 
     def _whole(self, skeleton: _Skeleton, block: bytes) -> int:
         needle, head, tail = skeleton.frame()
@@ -371,21 +396,22 @@ class Lane:
         skeleton.write(texts)
         return n
 
-    def run(self, lines: list[bytes], start: int) -> tuple[int, bool]:
-        """Take the lines from `start` on, each a whole event, while they fit.
+    def run(self, lines: Iterator[bytes]) -> tuple[int, bool]:
+        """Take lines, each a whole event, while they fit.
 
-        Return where it stopped, and whether what lies before was taken: if not, those
-        lines are to go the ordinary way.
+        Return how many did before the first that did not, which is used up, and whether
+        they were taken: if not, they are to go the ordinary way.
         """
         newest = self._newest
         if newest is None:
-            return start, True
+            next(lines)
+            return 0, True
         touched: list[_Skeleton] = []
         # Interleaved choices follow each other in the same order again and again.
         skeleton = newest.follower
         prefix, suffix, around, plan, bodies = skeleton.parts
-        at = start
-        for line in lines[start:] if start else lines:
+        n = 0
+        for line in lines:
             # Twice as fast as startswith, endswith and a slice.
             body = line.removeprefix(prefix).removesuffix(suffix)
             if len(line) - len(body) != around:
@@ -406,13 +432,13 @@ class Lane:
                 bodies.append(body)
             else:
                 bodies.extend(holes)
-            at += 1
+            n += 1
             newest = skeleton
             if newest.follower is not skeleton:
                 skeleton = newest.follower
                 prefix, suffix, around, plan, bodies = skeleton.parts
         self._newest = newest
-        return at, at == start or self._flush(touched)
+        return n, n == 0 or self._flush(touched)
 
     def _find(self, line: bytes) -> _Skeleton | None:
         # One look for all prefixes of one length, as those of like calls or choices.
@@ -481,6 +507,13 @@ def _is_text(sink: Sink) -> bool:
 # --- Learning -------------------------------------------------------------------------
 
 
+def _has_strangers(chunk: Chunk) -> bool:
+    choice = chunk.choices[0] if chunk.choices else None
+    if choice is None:
+        return False
+    return bool(choice.extra or (choice.delta is not None and choice.delta.extra))
+
+
 def _changeable(chunk: Chunk) -> dict[Path, Json]:
     """Return what may change from chunk to chunk and be no text."""
     found: dict[Path, Json] = {
@@ -502,11 +535,14 @@ def _changeable(chunk: Chunk) -> dict[Path, Json]:
 
 def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
     """Find where in an event the values stand that have a sink, and prove it."""
-    # Where the key of a text stands once, it must be the one: there is a text, or it
-    # had no sink. And without a backslash around the holes it is written in one way.
+    # A text has a sink only if the chunk has that text, so its key stands in the event.
+    # Without a backslash outside the holes the key is written in one way, and a quote
+    # there is never inside of a string: if those bytes stand once, they are that key.
     is_evident = True
     holes: list[_Hole] = []
     for path, sink in sinks.items():
+        if isinstance(sink, Lists) and not _is_verbatim(line):
+            return None
         if _is_text(sink):
             span = _find_text(line, path)
             is_evident = is_evident and line.count(_KEYS[path[-1]]) == 1
@@ -525,6 +561,15 @@ def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
             at = end
         is_evident = is_evident and line.find(_BACKSLASH, at) < 0
     return holes if is_evident or _is_proven(line, holes) else None
+
+
+def _is_verbatim(line: bytes) -> bool:
+    """Say whether the text of lists is kept as it was sent, not written anew."""
+    try:
+        decode_open_chunk(line[_START:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_proven(line: bytes, holes: list[_Hole]) -> bool:
@@ -553,6 +598,7 @@ def _is_proven(line: bytes, holes: list[_Hole]) -> bool:
 
 
 def _find_text(line: bytes, path: Path) -> tuple[int, int] | None:
+    # Once only: blocks are split there.
     for needle in _NEEDLES[path[-1]]:
         at = line.find(needle)
         if at >= 0:

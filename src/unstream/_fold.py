@@ -27,6 +27,7 @@ from unstream._rules import (
     Rule,
     State,
     drop,
+    is_same,
     is_settled,
     latest,
     merge,
@@ -43,7 +44,7 @@ from unstream._schema import (
     Message,
     Usage,
 )
-from unstream._sinks import Lists, Path, Sink, Values
+from unstream._sinks import Lists, Path, Sink, Values, valid
 
 __all__ = ["Fold", "is_flat"]
 
@@ -118,10 +119,18 @@ def _stand(
         rule = rules.get(key, default)
         path = (*level, key)
         # What is merged may be an error or a usage, which more depends on; a field of
-        # another type might fit the next time.
-        if path in loose and rule is not merge and key not in part.__struct_fields__:
-            fold = None if rule is drop else partial(rule, state, key)
-            sinks[path] = Values(fold, (id(state), key))
+        # another type might fit the next time; and keys stand in order of appearance.
+        if (
+            path in loose
+            and rule is not merge
+            and key not in part.__struct_fields__
+            and (rule is drop or key in state)
+        ):
+            sinks[path] = (
+                Values(None)
+                if rule is drop
+                else Values(partial(rule, state, key), (id(state), key))
+            )
         elif not is_settled(rule, state, key, value):
             return False
     return True
@@ -261,7 +270,7 @@ class Fold:
             sinks[_USAGE] = Values(fold, id(self.usage), dict)
         if loose:
             # Of these the first counts, and that came.
-            if _CREATED in loose and self.created:
+            if _CREATED in loose and self.created and chunk.created is not None:
                 sinks[_CREATED] = Values(None, None, int)
             if _ID in loose and self.id and chunk.id:
                 sinks[_ID] = None
@@ -361,8 +370,8 @@ class _Choice:
         self.strange: State = {}  # what has no field in the delta
         self.whole: Json = None  # a `message` where no delta stood
         self.finish_reason = ""
-        # The pieces of each list, as JSON text: see `Logprobs`.
-        self.logprobs: dict[str, list[bytes]] = {}
+        # JSON text: see `Logprobs`. None where but nulls came.
+        self.logprobs: dict[str, Lists | bytes | None] = {}
         self.extra: State = {}  # what has no field beside the delta
 
     def add(self, delta: Delta) -> None:  # noqa: C901, PLR0912 - as above
@@ -416,7 +425,7 @@ class _Choice:
             return None
         for key in ("content_filter_results", "native_finish_reason"):
             value = getattr(piece, key)
-            if value and self.extra.get(key) != value:
+            if value is not None and not is_same(self.extra.get(key), value):
                 return None
         content = delta.content
         if isinstance(content, list):
@@ -447,14 +456,14 @@ class _Choice:
             ):
                 return None
         for key, raw in (piece.logprobs or {}).items():
-            pieces = self.logprobs.get(key)
+            held = self.logprobs.get(key)
             if bytes(raw) == b"null":
-                if pieces is None:
+                if key not in self.logprobs:
                     return None
-            elif not pieces or {pieces[0][:1], bytes(raw)[:1]} != {b"["}:
-                return None
+            elif isinstance(held, Lists) and bytes(raw).startswith(b"["):
+                sinks[(*_CHOICE, "logprobs", key)] = held
             else:
-                sinks[(*_CHOICE, "logprobs", key)] = Lists(pieces)
+                return None
         return sinks
 
     def _add_content(self, content: str | list[Json]) -> None:
@@ -490,16 +499,18 @@ class _Choice:
             self.finish_reason = reason
 
     def add_logprobs(self, logprobs: dict[str, Raw]) -> None:
-        held = self.logprobs
+        """Append lists; of anything else keep the last, until there is a list."""
         for key, raw in logprobs.items():
             text = bytes(raw)
-            pieces = held.get(key)
+            held = self.logprobs.get(key)
             if text == b"null":
-                held.setdefault(key, [])
-            elif not pieces or pieces[0][:1] != b"[":
-                held[key] = [text]
-            elif text[:1] == b"[":
-                pieces.append(text)
+                self.logprobs.setdefault(key, None)
+            elif text.startswith(b"["):
+                if not isinstance(held, Lists):
+                    held = self.logprobs[key] = Lists()
+                held.write(valid(text[1:-1].strip()))
+            elif not isinstance(held, Lists):
+                self.logprobs[key] = valid(text)
 
     # --- The result -------------------------------------------------------------------
 
@@ -513,15 +524,21 @@ class _Choice:
 
     def is_blank(self) -> bool:
         texts = (self.content, self.reasoning, self.reasoning_content, self.refusal)
-        return not any(
-            (self.parts, self.calls, self.known, self.strange, *map(_text, texts))
+        return not (
+            any((self.parts, self.calls, self.known, self.strange))
+            or any(text is not None and text.tell() for text in texts)
         )
 
     def _logprobs(self) -> Logprobs | None:
-        lists = {key: _joined(pieces) for key, pieces in self.logprobs.items()}
-        if not any(text.startswith(b"[") for text in lists.values()):
+        held = self.logprobs
+        if not any(isinstance(value, Lists) for value in held.values()):
             return None
-        return Logprobs(lists)
+        return Logprobs(
+            {
+                key: value.settle() if isinstance(value, Lists) else value or b"null"
+                for key, value in held.items()
+            }
+        )
 
     def _message(self) -> Message:
         if self.whole is not None and self.is_blank():
@@ -551,14 +568,3 @@ def _fit(kind: type[Kind], state: State) -> Kind:
 
 def _text(grown: StringIO | None) -> str | None:
     return None if grown is None else grown.getvalue()
-
-
-def _joined(pieces: list[bytes]) -> bytes:
-    """Join the texts of lists into that of one list."""
-    if not pieces:
-        return b"null"
-    text = pieces[-1]
-    if text.startswith(b"["):
-        items = (piece[1:-1].strip() for piece in pieces)
-        text = b"[" + b",".join(item for item in items if item) + b"]"
-    return text if text.isascii() else text.decode("utf-8", "replace").encode()

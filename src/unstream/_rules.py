@@ -140,22 +140,21 @@ def is_settled(rule: Rule, state: State, key: str, value: Json) -> bool:
     """Say whether folding a value once more would change nothing, ever."""
     if value is None or rule is drop:
         return True
-    if not is_same(state.get(key), value):
-        return False
     # Text and lists grow by what they are given, even if it is the same.
-    return rule is latest or (
+    stays = rule is latest or (
         rule is stranger
         and not isinstance(value, list)
         and (not isinstance(value, str) or key in _NAMES)
     )
+    return stays and is_same(state.get(key), value)
 
 
 def is_same(held: Json, value: Json) -> bool:
     """Say whether two values are the same JSON."""
-    if isinstance(value, dict | list):
-        # By their text: 1, 1.0 and True are equal in Python and not in JSON.
-        return repr(held) == repr(value)
-    return type(held) is type(value) and bool(held == value)
+    if type(held) is not type(value) or held != value:
+        return False
+    # By their text: 1, 1.0 and True are equal in Python and not in JSON, nor are zeros.
+    return not isinstance(value, dict | list | float) or repr(held) == repr(value)
 
 
 # --- Rules with a memory --------------------------------------------------------------

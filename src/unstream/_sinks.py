@@ -10,21 +10,25 @@ for values of another kind.
 
 import re
 from collections.abc import Callable
-from io import StringIO
+from io import SEEK_END, BytesIO, StringIO
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from unstream._json import Json, count_brackets, decode
+from unstream._json import Json, count_brackets, decode, too_deep
 
-__all__ = ["Lists", "Path", "Sink", "Values", "place", "read", "read_text"]
+__all__ = ["Lists", "Path", "Sink", "Values", "place", "read", "read_text", "valid"]
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
-_CUT_ESCAPE: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|\n|$)")
+_CUT_ESCAPE: Final = re.compile(
+    rb"\\(?:u(?![0-9a-fA-F]{4})|u[dD][89abAB]..(?:\n|$)|\n|$)"
+)
 # More brackets may be nested deeper than what is folded (150), less what is around it.
 _BRACKETS: Final = 100
+# Shorter lists are nested less deeply than decoders refuse (about 1,000 levels).
+_LONG: Final = 1200
 
 _decode_text = msgspec.json.Decoder(str).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
@@ -51,10 +55,9 @@ class Values:
 
     def read(self, bodies: list[bytes]) -> list[Json]:
         """Decode each by itself."""
+        check_depth(bodies)
         values = []
         for body in bodies:
-            if len(body) > _BRACKETS and count_brackets(body) > _BRACKETS:
-                raise ValueError("it may be nested too deeply")
             value = decode(body)
             if self.kind is not None and type(value) is not self.kind:
                 raise ValueError("of another type")
@@ -69,30 +72,61 @@ class Values:
 
 
 class Lists:
-    """Lists whose items make one list, all as JSON text."""
+    """Lists whose items make one list, all as JSON text.
 
-    __slots__ = ("pieces",)
+    They are held in one buffer that `settle` hands out without a copy: there may be
+    more of this than of all else in a completion.
+    """
 
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = pieces
+    __slots__ = ("_text",)
 
-    def read(self, bodies: list[bytes]) -> bytes:
-        """Check each by itself, and write one list of them all."""
+    def __init__(self) -> None:
+        self._text = BytesIO()  # the one list, but for its end
+
+    @staticmethod
+    def read(bodies: list[bytes]) -> bytes:
+        """Check each by itself, and return the items of them all."""
         items = []
         for body in bodies:
             if body[:1] != b"[" or body[-1:] != b"]":
                 raise ValueError("not a list")
-            try:
-                _skip(body)
-            except RecursionError:
-                raise ValueError("nested too deeply") from None
+            if len(body) > _LONG and too_deep(body):
+                raise ValueError("nested too deeply")
+            _skip(body)
             if item := body[1:-1].strip():
                 items.append(item)
-        return b"[" + b",".join(items) + b"]"
+        return valid(b",".join(items))
 
-    def write(self, text: bytes) -> None:
-        """Append the items of a list."""
-        self.pieces.append(text)
+    def write(self, items: bytes) -> None:
+        """Append items."""
+        if items:
+            self._text.write(b"," if self._text.tell() else b"[")
+            self._text.write(items)
+
+    def settle(self) -> bytes:
+        """Return the one list so far."""
+        if not self._text.tell():
+            return b"[]"
+        self._text.write(b"]")
+        whole = self._text.getvalue()
+        self._text.seek(-1, SEEK_END)  # the next item goes there
+        return whole
+
+
+def check_depth(bodies: list[bytes]) -> None:
+    """Raise ValueError where one of them may be nested too deeply."""
+    for body in bodies:
+        if len(body) > _BRACKETS and count_brackets(body) > _BRACKETS:
+            raise ValueError("it may be nested too deeply")
+
+
+def valid(text: bytes) -> bytes:
+    """Replace what is no UTF-8."""
+    try:
+        text.isascii() or text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode()
+    return text
 
 
 # Where a value stands in a chunk: keys of objects and places in lists.
@@ -103,12 +137,9 @@ Sink: TypeAlias = StringIO | Values | Lists | None
 
 def place(sink: Sink) -> object:
     """Return what tells the state behind a sink: what goes there must stay in order."""
-    if isinstance(sink, Values):
-        found = sink.place
-    elif isinstance(sink, Lists):
-        found = id(sink.pieces)
-    else:
-        found = None if sink is None else id(sink)
+    found = sink.place if isinstance(sink, Values) else sink
+    if isinstance(found, StringIO | Lists):
+        found = id(found)
     return object() if found is None else found  # nothing is no one's rival
 
 
@@ -126,8 +157,8 @@ def read(sink: Sink, bodies: list[bytes]) -> Any:
 def read_text(bodies: list[bytes], joined: bytes) -> str:
     """Decode the bodies of JSON strings, and the sum of them, as one.
 
-    None by itself is a body with a quote that is not escaped, with an escape that is
-    cut by its end, or with a part of a character.
+    None by itself is a body with a quote that is not escaped, with an escape or a
+    surrogate pair that is cut by its end, or with a part of a character.
     """
     if _BACKSLASH in joined or _QUOTE in joined:
         clean = b"\n".join(bodies).replace(b"\\\\", b"")
