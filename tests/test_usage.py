@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -570,3 +570,61 @@ def test_time_is_linear_in_the_bytes(head: bytes, unit: bytes, size: int) -> Non
     small = min(cost(size << 10) for _ in range(5))
     large = min(cost(size << 14) for _ in range(3))
     assert large / small < 64  # 16 times the bytes
+
+
+class Source:
+    """An iterable, sync and async, that says whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"data: 1\n\n"
+        yield b"data: 2\n\n"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+    def close(self) -> None:
+        self.closed += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_the_source_is_closed_however_it_ends(taken: int) -> None:
+    source = Source()
+    passed = usage.withhold(source)
+    for _ in range(taken):
+        next(passed)
+    passed.close()
+    assert source.closed == 1
+
+    async def go() -> None:
+        later = usage.awithhold(source)
+        for _ in range(taken):
+            await anext(later)
+        await later.aclose()
+
+    asyncio.run(go())
+    assert source.closed == 2
+
+
+def test_a_chunk_is_passed_at_the_end_of_its_line() -> None:
+    # Some servers leave out the blank line, and the client waits.
+    keep = usage.Filter()
+    chunk = b'data: {"choices":[{"delta":{"content":"a"}}]}\n'
+    for place in (len(chunk), 20):
+        assert keep.feed(chunk[:place]) + keep.feed(chunk[place:]) == chunk
+    assert keep.feed(b"\n") == b"\n"
+    last = b'data: {"choices":[],"usage":{"total_tokens":9}}\n'
+    assert keep.feed(last) == b""
+    assert keep.feed(b"\n") == b""
+
+
+@pytest.mark.parametrize("body", ["{}", bytearray(b"{}"), memoryview(b"{}"), None])
+def test_a_body_that_is_not_bytes_is_refused(body: Any) -> None:
+    with pytest.raises(TypeError, match="bytes"):
+        usage.ask(body)

@@ -251,7 +251,7 @@ class Accumulator:
         if any(lines[1::2]):  # not every event is of one line
             self._decode(block)
             return
-        lines = lines[::2]
+        lines = [line for line in lines[::2] if line]  # blank lines are no events
         rest = iter(lines)
         at = 0
         while at < len(lines):

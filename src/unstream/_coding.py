@@ -20,6 +20,10 @@ _IN: Final = 4 * 1024
 _OUT: Final = 64 * 1024
 # As urllib3 has it since CVE-2025-66418; more than one is hardly ever seen.
 _STACKED: Final = 5
+# Events that repeat their envelope shrink to a fiftieth or so. What stands for more
+# than 128 times its size, after the first MiB, is a bomb: it would keep the fold busy.
+_RATIO: Final = 128
+_FREE: Final = 1024 * 1024
 # RFC 9659: a decoder of the web need not provide more than 8 MiB, 2 ** 23.
 _ZSTD_WINDOW: Final = 23
 
@@ -36,11 +40,11 @@ class Body:
     """Undo the content codings of one body, incrementally.
 
     `codings` is the value of the header `Content-Encoding`; `limit`, in bytes, bounds
-    what each coding may stand for. Raises Undecodable for a coding that is unknown or
-    whose library is not there.
+    what each coding may stand for in all. Raises Undecodable for a
+    coding that is unknown or whose library is not there.
     """
 
-    __slots__ = ("_layers", "_left", "_names")
+    __slots__ = ("_given", "_layers", "_limit", "_names", "_taken")
 
     def __init__(self, codings: str, *, limit: int) -> None:
         names = [name.strip().lower() for name in codings.split(",")]
@@ -50,7 +54,9 @@ class Body:
         names.reverse()  # the last one that was applied comes off first
         self._names = names
         self._layers = [_layer(name) for name in names]
-        self._left = [limit] * len(names)
+        self._limit = limit
+        self._taken = 0
+        self._given = [0] * len(names)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes and give out what they stand for, in slices.
@@ -59,7 +65,9 @@ class Body:
         goes over the limit; nothing can be decoded after that.
         """
         for start in range(0, len(data), _IN):
-            yield from self._undo(data[start : start + _IN], 0)
+            piece = data[start : start + _IN]
+            self._taken += len(piece)
+            yield from self._undo(piece, 0)
 
     def _undo(self, data: bytes, depth: int) -> Iterator[bytes]:
         if depth == len(self._layers):
@@ -75,9 +83,9 @@ class Body:
             if piece is None:
                 return
             yield from self._undo(piece, depth + 1)
-            self._left[depth] -= len(piece)
-            if self._left[depth] < 0:
-                raise Undecodable(name, "over the limit")
+            self._given[depth] += len(piece)
+            if self._given[depth] > min(self._limit, _FREE + _RATIO * self._taken):
+                raise Undecodable(name, "stands for too much")
 
 
 class _Layer(Protocol):

@@ -22,7 +22,7 @@ from unstream._coding import Body, Undecodable
 from unstream._limits import Limits
 from unstream._outcome import Ending, Outcome, Timing
 
-__all__ = ["Tap", "guard", "is_chat", "is_watched"]
+__all__ = ["Tap", "guard", "is_chat", "is_watched", "refuse_async"]
 
 OnFinish: TypeAlias = Callable[[Outcome], Any]
 P = ParamSpec("P")
@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _WATCHED: Final = ("text/event-stream", "application/json")
 _OK: Final = 200
+_CO_COROUTINE: Final = 0x80  # as in `inspect`, which takes 5 ms to import
 
 # The callbacks that are running: asyncio itself keeps but weak references to tasks.
 _running: Final[set[Any]] = set()
@@ -71,6 +72,13 @@ def guard(function: Callable[P, T]) -> Callable[P, T | None]:
     return guarded
 
 
+def refuse_async(function: Callable[..., Any]) -> None:
+    """Raise TypeError for an async function where nothing would await it."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        raise TypeError(f"{function!r} is async, and nothing here awaits it")
+
+
 class Tap:
     """Watch one response; call back with its outcome, once.
 
@@ -90,6 +98,7 @@ class Tap:
         "_is_blind",
         "_on_finish",
         "_start",
+        "_task",
         "_undecoded",
     )
 
@@ -110,6 +119,7 @@ class Tap:
         self._held: Any = None
         self._is_blind = False  # nothing that still comes can be read
         self._undecoded: str | None = None
+        self._task: Any = None  # the async callback
         self._arrival = 0.0
         self._first_byte: float | None = None
         self._first_content: float | None = None
@@ -124,7 +134,7 @@ class Tap:
 
         Never raises.
         """
-        if self._is_blind and self._first_byte is not None:
+        if self._on_finish is None or (self._is_blind and self._first_byte is not None):
             return
         try:
             self.read()
@@ -163,31 +173,37 @@ class Tap:
         logged.
         """
         later = self._call()
-        if later is not None:
-            if callable(close := getattr(later, "close", None)):
-                close()
+        # A task runs by itself; a coroutine was not started.
+        if callable(close := getattr(later, "close", None)):
+            close()
             _log("on_finish is async where nothing awaits it; it did not run")
 
     async def afinish(self) -> None:
         """Do the same, and await what `on_finish` returns if it can be awaited.
 
         It runs in a task of its own, so that it comes to its end even where the task
-        that calls this is cancelled. Raises nothing but that cancellation.
+        that calls this is cancelled: then nothing waits for it here. Another call, by
+        who was not cancelled, does. Raises nothing but that cancellation.
         """
         later = self._call()
-        if later is None:
+        if later is None and self._task is None:
             return
         import asyncio  # noqa: PLC0415 - it is there already, if anything runs in it
 
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # trio has no tasks that outlive their scope
-            await _settle(later)
+            if later is not None:
+                await _settle(later)
             return
-        task = loop.create_task(_settle(later), context=self._context)
-        _running.add(task)
-        task.add_done_callback(_end)
-        await asyncio.wait((task,))  # which, cancelled, leaves the task alone
+        if later is not None:
+            self._task = loop.create_task(_settle(later), context=self._context)
+            _running.add(self._task)
+            self._task.add_done_callback(_end)
+        current = asyncio.current_task()
+        if self._task.done() or (current is not None and current.cancelling()):
+            return
+        await asyncio.wait((self._task,))  # which, cancelled, leaves the task alone
 
     def _feed(self, data: bytes) -> None:
         self._accumulator.feed(data)
@@ -213,7 +229,9 @@ class Tap:
         outcome = self._judge()
         try:
             later = self._context.run(on_finish, outcome)
-        except Exception:  # as above
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a CancelledError, which is of something else
             _log("on_finish raised")
             return None
         return later if isinstance(later, Awaitable) else None

@@ -9,12 +9,12 @@ from collections.abc import (
     Generator,
     Iterable,
 )
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from unstream._limits import Limits
 from unstream._outcome import Outcome
-from unstream._tap import Tap
+from unstream._steps import abegin, aclose, begin, close, is_in_loop
+from unstream._tap import Tap, refuse_async
 
 __all__ = ["atee", "tee"]
 
@@ -35,28 +35,24 @@ def tee(
     taken: at the end of `source`, when it raises, or when this generator is closed or
     dropped. Each of them closes `source`, if it has a `close`. `content_encoding` is
     the header of that name where the pieces are still encoded. What the callback raises
-    is logged, to the logger "unstream"; nothing is raised here but what `source`
-    raises.
+    is logged, to the logger "unstream"; nothing is raised while iterating but what
+    `source` raises. Raises TypeError where `on_finish` is async.
     """
+    refuse_async(on_finish)
     tap = Tap(on_finish, limits=limits, coding=content_encoding)
-    pieces = _pieces(source, tap)
-    next(pieces)
-    return pieces
+    return begin(_pieces(source, tap))
 
 
 def _pieces(source: Iterable[Any], tap: Tap) -> Generator[Any, None, None]:
     try:
-        # A first step, taken above: closing a generator that was never started would
-        # skip what stands under `finally`.
-        yield b""
+        yield b""  # taken by `begin`
         for piece in source:
             tap.hold(piece)
             yield piece
             tap.read()
     finally:
         try:
-            if callable(close := getattr(source, "close", None)):
-                close()
+            close(source)
         finally:
             tap.finish()
 
@@ -74,16 +70,18 @@ def atee(
     awaited before the iteration ends, and runs on by itself where that is cancelled.
     """
     tap = Tap(on_finish, limits=limits, coding=content_encoding)
-    pieces = _apieces(source, tap)
-    with suppress(StopIteration):
-        pieces.asend(None).send(None)  # a step that awaits nothing
-    return pieces
+    begins = is_in_loop()
+    pieces = _apieces(source, tap, begins=begins)
+    return abegin(pieces) if begins else pieces
 
 
-async def _apieces(source: AsyncIterable[Any], tap: Tap) -> AsyncGenerator[Any, None]:
+async def _apieces(
+    source: AsyncIterable[Any], tap: Tap, *, begins: bool
+) -> AsyncGenerator[Any, None]:
     pieces: AsyncIterator[Any] | None = None
     try:
-        yield b""  # as above
+        if begins:
+            yield b""  # taken by `abegin`
         pieces = aiter(source)
         async for piece in pieces:
             tap.hold(piece)
@@ -91,9 +89,7 @@ async def _apieces(source: AsyncIterable[Any], tap: Tap) -> AsyncGenerator[Any, 
             tap.read()
     finally:
         try:
-            for one in (pieces, source):
-                aclose: Any = getattr(one, "aclose", None)
-                if aclose is not None:
-                    await aclose()
+            await aclose(pieces)
+            await aclose(source)
         finally:
             await tap.afinish()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from unstream._limits import Limits
 from unstream._outcome import Outcome
-from unstream._tap import Tap, guard, is_chat, is_watched
+from unstream._tap import Tap, guard, is_chat, is_watched, refuse_async
 
 __all__ = ["Middleware"]
 
@@ -43,6 +43,7 @@ class Middleware:
     ) -> None:
         self.app = app
         self._on_finish = on_finish
+        refuse_async(select or _select)
         self._select = guard(select or _select)
         self._limits = limits
 
@@ -73,6 +74,8 @@ class Middleware:
         try:
             await self.app(scope, receive, watch)
         finally:
+            # Also to wait for a callback whose own wait was cancelled: Starlette ends
+            # the sending task as soon as the response is complete.
             if tap is not None:
                 await tap.afinish()
 

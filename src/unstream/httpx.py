@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from unstream._limits import Limits
 from unstream._outcome import Outcome
-from unstream._tap import Tap, guard, is_chat, is_watched
+from unstream._tap import Tap, guard, is_chat, is_watched, refuse_async
 
 __all__ = ["observe"]
 
@@ -41,45 +41,72 @@ def observe(
     200 and its type an event stream or JSON. `on_finish(request, outcome)` is called
     once for each of these, when the response is closed, which reading it to its end
     does; it may be async for an AsyncClient. What it raises is logged, to the logger
-    "unstream".
+    "unstream". Raises TypeError where `client` is no client of theirs, or a function is
+    async that nothing would await.
     """
+    if not hasattr(client, "event_hooks"):
+        kind = type(client).__name__
+        raise TypeError(f"{kind} has no event_hooks: pass the client of httpx itself")
     choose = select or _select
-
-    def start(request: Any) -> None:
-        request.extensions[_START] = perf_counter()
-
-    def watch(response: Any) -> None:
-        request, headers = response.request, response.headers
-        if not is_watched(response.status_code, headers.get("content-type", "")):
-            return
-        if not choose(request):
-            return
-        tap = Tap(
-            partial(on_finish, request),
-            limits=limits,
-            coding=headers.get("content-encoding", ""),
-            start=request.extensions.get(_START),
-        )
-        response.stream = _tee(response.stream, tap)
-
-    hooks: Any = (guard(start), guard(watch))
+    refuse_async(choose)
+    watch = guard(partial(_watch, choose=choose, on_finish=on_finish, limits=limits))
+    hooks: tuple[Any, Any] = (_start, partial(_hook, watch))
     if hasattr(client, "aclose"):
-        hooks = map(_later, hooks)
+        hooks = (_astart, partial(_ahook, watch))
+    else:
+        refuse_async(on_finish)
     # First of all: a hook that reads the body then reads it through this one.
     for kind, hook in zip(("request", "response"), hooks, strict=True):
         client.event_hooks[kind].insert(0, hook)
     return client
 
 
+def _start(request: Any) -> None:
+    request.extensions[_START] = perf_counter()
+
+
+async def _astart(request: Any) -> None:
+    _start(request)
+
+
+def _watch(
+    response: Any,
+    *,
+    choose: Callable[[Any], bool],
+    on_finish: OnFinish,
+    limits: Limits | None,
+) -> Tap | None:
+    """Tee a response; of one that is complete already, return the tap."""
+    request, headers = response.request, response.headers
+    if not is_watched(response.status_code, headers.get("content-type", "")):
+        return None
+    if not choose(request):
+        return None
+    tap = Tap(
+        partial(on_finish, request),
+        limits=limits,
+        coding="" if response.is_closed else headers.get("content-encoding", ""),
+        start=request.extensions.get(_START),
+    )
+    if response.is_closed:  # by a transport for tests, or by a cache
+        tap.hold(response.content)
+        return tap
+    response.stream = _tee(response.stream, tap)
+    return None
+
+
+def _hook(watch: Callable[[Any], Tap | None], response: Any) -> None:
+    if (tap := watch(response)) is not None:
+        tap.finish()
+
+
+async def _ahook(watch: Callable[[Any], Tap | None], response: Any) -> None:
+    if (tap := watch(response)) is not None:
+        await tap.afinish()
+
+
 def _select(request: Any) -> bool:
     return is_chat(request.method, request.url.path)
-
-
-def _later(hook: Callable[[Any], None]) -> Callable[[Any], Awaitable[None]]:
-    async def later(about: Any) -> None:
-        hook(about)
-
-    return later
 
 
 # --- The streams ----------------------------------------------------------------------

@@ -71,6 +71,8 @@ class Addon:
         kind = response.headers.get("content-type", "")
         if not kind.startswith("text/event-stream") or not _is_watched(flow):
             return
+        if response.raw_content is not None:
+            return  # a flow that was saved: see `response`
         self._open[flow.id] = tap = self._tap(flow)
         before = response.stream  # what another addon put there
         # What is returned is handed on; there is no "after" but the next turn of the

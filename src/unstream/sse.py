@@ -105,14 +105,7 @@ class Decoder:
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
         return self._head is None and not (
-            self._line
-            or self._data
-            or self._event
-            or self._after_cr
-            or self._line_lost
-            or self._skipping
-            or self._event_retry is not None
-            or self._id != self.last_event_id
+            self._line or self._after_cr or self._line_lost or self._has_begun()
         )
 
     def feed(self, data: BytesLike) -> list[Event]:  # noqa: C901 - see *Strategy*
@@ -191,7 +184,8 @@ class Decoder:
     def _read(self, lines: list[bytes], events: list[Event]) -> None:
         for line in lines:
             if not line:
-                self._dispatch(events)
+                if self._has_begun():
+                    self._dispatch(events)
             elif len(line) > self._limit - self._size:
                 if line[:1] != b":":  # a comment is no part of the event
                     self._skip()
@@ -230,6 +224,15 @@ class Decoder:
         else:
             self._has_fields = has_fields
             self.n_unknown += 1
+
+    def _has_begun(self) -> bool:
+        return bool(
+            self._data
+            or self._event
+            or self._skipping
+            or self._event_retry is not None
+            or self._id != self.last_event_id
+        )
 
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id

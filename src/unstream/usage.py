@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from unstream._dialects import error_in
 from unstream._json import Json, Malformed, parse
+from unstream._steps import abegin, aclose, begin, close, is_in_loop
 from unstream.sse import BytesLike, Decoder, Event
 
 __all__ = ["Filter", "ask", "awithhold", "withhold"]
@@ -30,11 +31,14 @@ def ask(body: bytes) -> tuple[bytes, bool]:
     place, so that the usage chunk is to be withheld. The same object comes back where
     there is nothing to change: the client asked, or wants no stream, or what it sent is
     for the server to refuse (no JSON object, one that is nested too deeply, options
-    that are no object). Nothing that the body contains raises.
+    that are no object). Nothing that the body contains raises; TypeError is raised
+    where it is not bytes.
 
     A changed body has another length: `content-length` is the caller's to set. A few
     old servers refuse `stream_options` altogether.
     """
+    if not isinstance(body, bytes):
+        raise TypeError(f"a body is bytes, not {type(body).__name__}")
     # In Latin-1 each byte is a character, so that places in the text are places in the
     # body; and the grammar of JSON is ASCII.
     text = body.decode("latin-1")
@@ -131,8 +135,9 @@ class Filter:
     them. All other bytes pass as they are and in order, and the result depends only on
     the concatenation of what was fed.
 
-    An event is held until its blank line, or until it is longer than any usage chunk
-    (64 KiB). Comments between events are never held: they keep connections alive.
+    An event is held until a line of it is a chunk and no usage chunk, or until its
+    blank line, or until it is longer than any usage chunk (64 KiB). Comments between
+    events are never held: they keep connections alive.
     Bytes that are still encoded (`content-encoding`) pass without being understood: ask
     the server for `identity`.
     """
@@ -143,8 +148,9 @@ class Filter:
         "_head",
         "_held",
         "_in_line",
-        "_is_long",
+        "_line",
         "_passed",
+        "_passes",
         "_place",
         "_size",
     )
@@ -154,7 +160,8 @@ class Filter:
         self._passed: list[bytes] = []
         self._held: list[bytes] = []  # the event so far
         self._size = 0
-        self._is_long = False  # it passes
+        self._line = 0  # where in it the newest line begins
+        self._passes = False  # it is none that is withheld
         self._place = self._passed  # where the line goes that was read last
         self._in_line = False
         self._after_cr = False
@@ -186,7 +193,7 @@ class Filter:
         self._held.clear()
         self._head = None
         events = self._decoder.feed(rest) + self._decoder.close(rest=True)
-        return b"" if _is_usage(events) else rest
+        return b"" if _are_usage(events) else rest
 
     def _pass_bom(self, piece: bytes) -> bytes:
         piece = (self._head or b"") + piece
@@ -208,25 +215,36 @@ class Filter:
                 self._end(line)
                 return
             is_comment = line[0] == _COLON_BYTE and not self._held
-            passes = self._is_long or is_comment
+            passes = self._passes or is_comment
             self._place = self._passed if passes else self._held
+            self._line = len(self._held)
         self._place.append(line)
         if self._place is self._held:
             self._size += len(line)
-            if self._size > _LIMIT:
-                self._is_long = True
+            if self._size > _LIMIT or not (self._in_line or self._may_be_usage()):
+                self._passes = True
                 self._release()
+
+    def _may_be_usage(self) -> bool:
+        """Say whether the event may be a usage chunk after the line that ended."""
+        name, _, payload = b"".join(self._held[self._line :]).partition(b":")
+        if name != b"data" or b"choices" not in payload:
+            return True
+        try:
+            return _is_usage(parse(payload))
+        except Malformed:
+            return True  # with other lines it may be whole
 
     def _end(self, blank: bytes) -> None:
         """Take the blank line that ends an event."""
         self._held.append(blank)
-        if _is_usage(self._decoder.feed(b"".join(self._held))):
+        if _are_usage(self._decoder.feed(b"".join(self._held))):
             self._held.clear()
             self._release()
             self._place = []
         else:
             self._release()
-        self._is_long = False
+        self._passes = False
 
     def _release(self) -> None:
         """Let pass what is held, and what comes next of the same line."""
@@ -236,14 +254,17 @@ class Filter:
         self._place = self._passed
 
 
-def _is_usage(events: list[Event]) -> bool:
+def _are_usage(events: list[Event]) -> bool:
     # Two events in one block are an error, in a field of its own, and what it is about.
     if len(events) != 1 or events[0].event == "error":
         return False
     try:
-        sent = parse(events[0].data)
+        return _is_usage(parse(events[0].data))
     except Malformed:
         return False
+
+
+def _is_usage(sent: Json) -> bool:
     return (
         isinstance(sent, dict)
         and sent.get("choices") == []
@@ -253,28 +274,44 @@ def _is_usage(events: list[Event]) -> bool:
 
 
 def withhold(source: Iterable[BytesLike]) -> Generator[bytes, None, None]:
-    """Pass a stream on, piece by piece, without its usage chunk; see `Filter`."""
-    usage = Filter()
-    for data in source:
-        if passed := usage.feed(data):
-            yield passed
-    if rest := usage.close():
-        yield rest
+    """Pass a stream on, piece by piece, without its usage chunk; see `Filter`.
 
-
-async def awithhold(source: AsyncIterable[BytesLike]) -> AsyncGenerator[bytes, None]:
-    """Pass a stream on as `withhold` does, from an async iterable.
-
-    A generator in `source` is closed with this one: what it has to do at its end is
-    not left to the garbage collector.
+    Each ending closes `source`, if it has a `close`.
     """
+    return begin(_pieces(source))
+
+
+def _pieces(source: Iterable[BytesLike]) -> Generator[bytes, None, None]:
     usage = Filter()
     try:
+        yield b""  # taken by `begin`
+        for data in source:
+            if passed := usage.feed(data):
+                yield passed
+        if rest := usage.close():
+            yield rest
+    finally:
+        close(source)
+
+
+def awithhold(source: AsyncIterable[BytesLike]) -> AsyncGenerator[bytes, None]:
+    """Do what `withhold` does for an async iterable, closed by its `aclose`."""
+    begins = is_in_loop()
+    pieces = _apieces(source, begins=begins)
+    return abegin(pieces) if begins else pieces
+
+
+async def _apieces(
+    source: AsyncIterable[BytesLike], *, begins: bool
+) -> AsyncGenerator[bytes, None]:
+    usage = Filter()
+    try:
+        if begins:
+            yield b""  # taken by `abegin`
         async for data in source:
             if passed := usage.feed(data):
                 yield passed
         if rest := usage.close():
             yield rest
     finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
+        await aclose(source)

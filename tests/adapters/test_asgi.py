@@ -286,6 +286,63 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
 
 
+def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None:
+    # Starlette sends from a task of its own, and ends it when the response is complete.
+    calls: list[Outcome] = []
+    started, released = asyncio.Event(), asyncio.Event()
+
+    async def app(_: Any, __: Any, send: Send) -> None:
+        async def stream() -> None:
+            for message in whole_stream():
+                await send(message)
+
+        sender = asyncio.create_task(stream())
+        await started.wait()
+        sender.cancel()
+        await asyncio.wait([sender])
+
+    async def on_finish(_: Any, outcome: Outcome) -> None:
+        started.set()
+        await released.wait()
+        calls.append(outcome)
+
+    async def send(_: Message) -> None: ...
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def go() -> None:
+        middleware = Middleware(app, on_finish)
+        request = asyncio.create_task(middleware(dict(SCOPE), receive, send))
+        await started.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not request.done()
+        released.set()
+        async with asyncio.timeout(5):
+            await request
+        assert len(calls) == 1
+
+    asyncio.run(go())
+
+
+def test_a_select_that_is_async_is_refused() -> None:
+    async def select(_: Any) -> bool:
+        return False
+
+    with pytest.raises(TypeError, match="async"):
+        Run([], select=select)
+
+
+def test_what_comes_after_the_end_is_not_ours(caplog: pytest.LogCaptureFixture) -> None:
+    messages = [*whole_stream(), body(b"more", more=False)]
+    run = Run(messages)()
+    assert run.sent == messages
+    [(_, outcome)] = run.calls
+    assert outcome.ending is Ending.COMPLETE
+    assert not caplog.text
+
+
 # --- Under uvicorn --------------------------------------------------------------------
 
 

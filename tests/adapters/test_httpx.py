@@ -333,5 +333,51 @@ def test_nothing_is_left_open(server: Upstream, library: str) -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="event_hooks"):
         observe(object(), lambda *_: None)  # type: ignore[type-var]
+
+
+def test_what_nothing_would_await_is_refused(library: str) -> None:
+    module = pytest.importorskip(library)
+
+    async def later(*_: Any) -> bool:
+        return True
+
+    with module.Client() as http:
+        with pytest.raises(TypeError, match="async"):
+            observe(http, later)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="async"):
+            observe(http, lambda *_: None, select=later)  # type: ignore[arg-type]
+        assert not http.event_hooks["response"]
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+def test_a_response_that_is_complete_already(
+    library: str, kind: str, *, is_async: bool
+) -> None:
+    # As transports for tests make them, and caches.
+    module = pytest.importorskip(library)
+    content = b"".join(HELLO) if kind == "text/event-stream" else whole("Hello")
+    headers = {"content-type": kind, "content-encoding": "identity"}
+    transport = module.MockTransport(
+        lambda _: module.Response(200, content=content, headers=headers)
+    )
+    calls: list[Outcome] = []
+
+    async def note(_: Any, outcome: Outcome) -> None:
+        calls.append(outcome)
+
+    async def go() -> None:
+        async with module.AsyncClient(transport=transport) as http:
+            response = await observe(http, note).post(f"http://x{PATH}")
+            assert response.content == content
+
+    if is_async:
+        asyncio.run(go())
+    else:
+        with module.Client(transport=transport) as http:
+            observe(http, lambda _, outcome: calls.append(outcome))
+            assert http.post(f"http://x{PATH}").content == content
+    [outcome] = calls
+    assert outcome.completion is not None
+    assert outcome.completion.choices[0].message.text().startswith("Hel")

@@ -26,6 +26,7 @@ from tests.adapters.upstream import (
     events,
     whole,
 )
+from unstream import mitmproxy
 
 MITMDUMP = os.environ.get("UNSTREAM_MITMDUMP") or shutil.which("mitmdump")
 HELLO = events("Hel", "lo", " ", "wörld")
@@ -236,3 +237,37 @@ def test_what_is_open_when_mitmproxy_stops_is_written(
     finally:
         proxy.close()
     assert line["ending"] == "truncated"
+
+
+SAVE = """
+import sys
+from mitmproxy import http, io
+from mitmproxy.test import tflow
+
+request = http.Request.make("POST", "http://x/v1/chat/completions")
+headers = {"content-type": "text/event-stream"}
+response = http.Response.make(200, sys.stdin.buffer.read(), headers)
+with open(sys.argv[1], "wb") as file:
+    io.FlowWriter(file).add(tflow.tflow(req=request, resp=response))
+"""
+
+
+def test_a_flow_that_was_saved(tmp_path: Path) -> None:
+    assert MITMDUMP
+    python = Path(MITMDUMP).with_name("python")
+    if not python.exists():
+        pytest.skip("mitmdump has no Python beside it")
+    saved, file = tmp_path / "flows", tmp_path / "completions.jsonl"
+    body = b"".join(HELLO)
+    subprocess.run([python, "-c", SAVE, saved], input=body, check=True)  # noqa: S603
+    subprocess.run(  # noqa: S603
+        [
+            *(MITMDUMP, "-n", "-r", saved, "--set", f"confdir={tmp_path}"),
+            *("-s", mitmproxy.__file__, "--set", f"unstream_file={file}"),
+        ],
+        check=True,
+        timeout=WAIT,
+        capture_output=True,
+    )
+    [line] = map(json.loads, file.read_text().splitlines())
+    assert (line["ending"], text(line)) == ("complete", "Hello wörld")

@@ -6,6 +6,7 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -176,8 +177,41 @@ def test_an_async_callback_where_nothing_awaits_it(
     async def on_finish(_: Outcome) -> None:
         raise AssertionError
 
-    assert list(tee(HELLO, on_finish)) == HELLO  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="async"):
+        tee(HELLO, on_finish)  # type: ignore[arg-type]
+    # That it is async is not always to be seen.
+    assert list(tee(HELLO, partial(on_finish))) == HELLO  # type: ignore[arg-type]
     assert "async" in caplog.text
+
+
+def test_a_callback_that_starts_a_task_is_none_that_is_async(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done: list[Outcome] = []
+
+    async def save(outcome: Outcome) -> None:
+        done.append(outcome)
+
+    def start(outcome: Outcome) -> Any:
+        return asyncio.create_task(save(outcome))
+
+    async def go() -> None:
+        list(tee(HELLO, start))
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert len(done) == 1
+    assert not caplog.text
+
+
+def test_a_cancellation_that_a_callback_raises_stays_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def on_finish(_: Outcome) -> None:
+        raise asyncio.CancelledError
+
+    assert list(tee(HELLO, on_finish)) == HELLO
+    assert "on_finish raised" in caplog.text
 
 
 def test_nothing_is_left_of_a_stream() -> None:
@@ -279,19 +313,39 @@ def test_an_async_callback_outlives_a_cancelled_reader() -> None:
     async def go() -> None:
         reader = asyncio.create_task(read())
         await running.wait()
-        # A second time, as anyio's scopes do, where it waits for the callback.
         reader.cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not reader.done()
-        reader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reader
+        async with asyncio.timeout(5):  # a time limit is not to wait for the callback
+            with pytest.raises(asyncio.CancelledError):
+                await reader
         assert not calls
         gc.collect()
         released.set()
         async with asyncio.timeout(5):
             await done.wait()
+
+    asyncio.run(go())
+    assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
+
+
+def test_a_tee_that_is_made_outside_of_the_loop_is_closed_in_it() -> None:
+    calls: list[Outcome] = []
+    called = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        for piece in HELLO:
+            yield piece
+
+    async def on_finish(outcome: Outcome) -> None:
+        calls.append(outcome)
+        called.set()
+
+    async def go() -> None:
+        pieces = await asyncio.to_thread(lambda: atee(source(), on_finish))
+        assert await anext(pieces) == HELLO[0]
+        del pieces
+        gc.collect()
+        async with asyncio.timeout(5):
+            await called.wait()
 
     asyncio.run(go())
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
