@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.adapters.upstream import WAIT, Script, Upstream, events
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "embedding.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+[GATEWAY] = [code for code in PYTHON if "usage.withhold" in code]
 HELLO = events("Hel", "lo")
 
 
@@ -37,8 +39,20 @@ def block(library: str) -> dict[str, Any]:
 def test_every_block_is_tested() -> None:
     here = Path(__file__).read_text()
     for code in PYTHON:
-        library = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
-        assert any(f'"{name}"' in here for name in library if name != "unstream"), code
+        library = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+        others = library - {"unstream"}
+        assert any(f'"{name}"' in here for name in others) or code == GATEWAY, code
+
+
+def test_a_gateway() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(GATEWAY, "embedding.md, usage", "exec"), names)  # noqa: S102
+    for added in (False, True):
+        calls: list[Any] = []
+        response = SimpleNamespace(iter_content=lambda _: iter(HELLO))
+        seen = [*names["relay"](response, calls.append, added)]
+        assert seen == [piece for piece in HELLO if not (added and b"usage" in piece)]
+        assert calls[0].completion.usage is not None
 
 
 def test_requests(server: Upstream, capsys: pytest.CaptureFixture[str]) -> None:
