@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import bare, chart, conformance, scale
+from benchmarks import bare, bars, chart, conformance, scale
 from benchmarks.measure import PIECES, Ratio, cpu, feeds, floor, ratio
 from benchmarks.peers import PEERS, Road, faults, load, versions
 from benchmarks.shapes import SHAPES, build
@@ -384,6 +384,7 @@ def _scale(rounds: int, *, quick: bool) -> str:
         " with the least and the most; 1 is linear:\n\n"
         + _table(["", "ratio"], rows)
         + "\n\n"
+        f"{_recorded(rounds)}"
         f"- One event of {size // 2**20} MiB in reads of 1 KiB costs {large:.2f} times"
         " what it costs in one piece.\n"
         f"- A new accumulator holds {scale.idle():,} bytes.\n"
@@ -398,6 +399,19 @@ def _scale(rounds: int, *, quick: bool) -> str:
         "The wall-clock time of one feed, in microseconds, one event a feed, 20,000"
         " chunks; the median of five streams, on a machine that others use as well:"
         f"\n\n{quantiles}"
+    )
+
+
+def _recorded(rounds: int) -> str:
+    """Say what short streams cost, where there are recorded ones."""
+    if not bars.RECORDED.exists():
+        return ""
+    n = len([*bars.RECORDED.rglob("*.sse")])
+    found = _spread(bars.recorded(rounds))
+    _say(f"recorded streams: {found}")
+    return (
+        f"- {n} streams recorded from real services, some fifty chunks each, with an"
+        f" accumulator each: {found} bare decodes a chunk.\n"
     )
 
 
