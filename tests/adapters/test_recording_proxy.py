@@ -41,6 +41,8 @@ CALL = {
     "function": {"name": "weather", "arguments": '{"city": "<b>Bern</b>"}'},
 }
 
+METHODS = ["GET", "DELETE", "OPTIONS", "PUT", "PATCH", "POST"]
+
 # --- The upstream ---------------------------------------------------------------------
 
 
@@ -52,7 +54,7 @@ class Upstream:
         self.go_on = threading.Event()
         self.gone = threading.Event()
         chat = Route("/v1/chat/completions", self.chat, methods=["POST"])
-        other = Route("/v1/{path:path}", self.other, methods=["GET", "DELETE"])
+        other = Route("/v1/{path:path}", self.other, methods=METHODS)
         self.app = Starlette(routes=[chat, other])
 
     async def other(self, request: Request) -> Response:
@@ -70,6 +72,9 @@ class Upstream:
         if asked["model"] == "busy":
             error = {"error": {"message": "slow down", "type": "rate", "code": "r"}}
             return JSONResponse(error, 429, {"retry-after": "7"})
+        if asked["model"] == "silent":
+            await request.receive()  # which is that the client left
+            self.gone.set()
         if not asked.get("stream"):
             message = {"role": "assistant", "content": "All at once"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -320,6 +325,67 @@ def test_an_upstream_that_dies_is_recorded_and_not_covered_up(
     assert row["completion"]["choices"][0]["message"]["content"] == "Hello "
 
 
+def test_a_client_that_leaves_before_the_answer_lets_the_upstream_go(
+    upstream: Upstream, proxy: Proxy
+) -> None:
+    hasty = openai.OpenAI(
+        base_url=proxy.url + "/v1", api_key="secret", max_retries=0, timeout=0.5
+    )
+    with hasty, pytest.raises(openai.APITimeoutError):
+        stream(hasty, "silent")
+    assert upstream.gone.wait(WAIT)
+
+
+def test_the_client_does_not_wait_for_the_database(proxy: Proxy) -> None:
+    lock = sqlite3.connect(proxy.database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    for asked in ({"stream": True}, {}):
+        # SQLite waits for 5 seconds by itself.
+        answer = httpx.post(
+            proxy.url + "/v1/chat/completions", json={"model": "m", **asked}, timeout=3
+        )
+        assert answer.status_code == 200
+    lock.execute("ROLLBACK")
+    lock.close()
+    until = time.monotonic() + WAIT
+    while len(proxy.rows()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_what_is_not_written_yet_is_written_at_the_end(
+    proxy: Proxy, client: openai.OpenAI
+) -> None:
+    lock = sqlite3.connect(proxy.database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    list(stream(client, "m"))
+    proxy.process.terminate()
+    lock.execute("ROLLBACK")
+    lock.close()
+    proxy.process.wait(WAIT)
+    assert [row["ending"] for row in proxy.rows()] == ["complete"]
+
+
+def test_a_base_url_may_end_in_a_slash(
+    upstream: Upstream, listening: tuple[Upstream, str], tmp_path: Path
+) -> None:
+    proxy = Proxy(listening[1] + "/v1/", tmp_path / "recordings.sqlite")
+    try:
+        assert httpx.get(proxy.url + "/v1/models").status_code == 203
+    finally:
+        proxy.close()
+    assert [path for path, _, _ in upstream.seen] == ["/v1/models?"]
+
+
+def test_without_an_upstream_it_says_how_it_is_run() -> None:
+    done = subprocess.run(  # noqa: S603 - our own example
+        [sys.executable, SCRIPT], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "recording_proxy.py https://" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_error_of_the_upstream_reaches_the_client(client: openai.OpenAI) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
         stream(client, "busy")
@@ -341,7 +407,7 @@ def test_no_upstream_is_a_bad_gateway(tmp_path: Path) -> None:
 
 def test_other_paths_pass_as_they_are(upstream: Upstream, proxy: Proxy) -> None:
     with httpx.Client(base_url=proxy.url) as client:
-        for method in ("GET", "DELETE"):
+        for method in METHODS:
             answer = client.request(
                 method, "/v1/models/org%2Fname?a=1&a=%20", headers={"x-mine": "1"}
             )
@@ -355,6 +421,7 @@ def test_other_paths_pass_as_they_are(upstream: Upstream, proxy: Proxy) -> None:
             )
             assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
             assert len(answer.headers.get_list("date")) == 1
+            assert answer.headers["content-length"] == str(len(answer.content))
     where, headers, _ = upstream.seen[-1]
     assert where == "/v1/models/org%2Fname?a=1&a=%20"
     assert headers["x-mine"] == "1"
@@ -433,3 +500,37 @@ def test_the_page_shows_odd_completions(proxy: Proxy, client: openai.OpenAI) -> 
     assert shown.status_code == 200
     assert "truncated" in shown.text
     assert "default-src 'none'" in shown.headers["content-security-policy"]
+
+
+ODD: list[Any] = [5, "x", [1, "x", None], {"a": {"b": [1]}}, None, True]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_the_page_shows_values_of_any_type(odd: Any, proxy: Proxy) -> None:
+    message = dict.fromkeys(
+        (
+            *("content", "reasoning_content", "refusal", "audio", "function_call"),
+            *("tool_calls", "role"),
+        ),
+        odd,
+    )
+    calls = {"tool_calls": [odd, {"function": odd}, {"custom": {"name": odd}}]}
+    for said in (message, calls):
+        choice = {"index": odd, "message": said, "finish_reason": odd}
+        whole = {"choices": [choice], "usage": odd, "model": odd}
+        with sqlite3.connect(proxy.database) as connection:
+            connection.execute(
+                "INSERT INTO record VALUES (NULL, 'now', 'm', 'error', ?, ?, ?, ?)",
+                [json.dumps(value) for value in ({"total": odd}, odd, odd, whole)],
+            )
+        connection.close()
+    assert httpx.get(proxy.url + "/").status_code == 200
+    for number in (1, 2):
+        shown = httpx.get(f"{proxy.url}/{number}")
+        assert shown.status_code == 200
+        assert "The completion as JSON" in shown.text
+
+
+@pytest.mark.parametrize("number", ["9" * 23, "x", "1/2", "-1", "%00"])
+def test_what_is_no_record_is_not_found(number: str, proxy: Proxy) -> None:
+    assert httpx.get(f"{proxy.url}/{number}").status_code == 404
