@@ -122,8 +122,10 @@ def check_depth(bodies: list[bytes]) -> None:
 
 def valid(text: bytes) -> bytes:
     """Replace what is no UTF-8."""
+    if text.isascii():
+        return text
     try:
-        text.isascii() or text.decode()
+        text.decode()
     except UnicodeDecodeError:
         return text.decode("utf-8", "replace").encode()
     return text

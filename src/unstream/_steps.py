@@ -39,11 +39,13 @@ def abegin(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
 
 def close(source: Any) -> None:
     """Close an iterable that can be closed."""
-    if callable(close := getattr(source, "close", None)):
+    close: Any = getattr(source, "close", None)
+    if close is not None:
         close()
 
 
 async def aclose(source: Any) -> None:
     """Close an async iterable that can be closed."""
-    if callable(aclose := getattr(source, "aclose", None)):
+    aclose: Any = getattr(source, "aclose", None)
+    if aclose is not None:
         await aclose()
