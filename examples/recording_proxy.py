@@ -60,7 +60,7 @@ def create(upstream: str, database: str) -> Starlette:
         whole = outcome.completion.to_dict() if outcome.completion else {}
         parts = (outcome.timing, whole.get("usage"), outcome.error, whole)
         texts = (msgspec.json.encode(part).decode() for part in parts)
-        row = (whole.get("model"), outcome.ending, *texts)
+        row = (str(whole.get("model") or ""), outcome.ending, *texts)
         writer.submit(db.execute, INSERT, row).add_done_callback(Future.result)
 
     time, room = httpx.Timeout(None, connect=10), httpx.Limits(max_connections=None)

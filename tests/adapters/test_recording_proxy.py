@@ -75,6 +75,8 @@ class Upstream:
         if asked["model"] == "silent":
             await request.receive()  # which is that the client left
             self.gone.set()
+        if asked["model"] == "odd":
+            return JSONResponse({"object": "chat.completion", "model": {"a": 2**70}})
         if not asked.get("stream"):
             message = {"role": "assistant", "content": "All at once"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -364,6 +366,12 @@ def test_what_is_not_written_yet_is_written_at_the_end(
     lock.close()
     proxy.process.wait(WAIT)
     assert [row["ending"] for row in proxy.rows()] == ["complete"]
+
+
+def test_a_model_of_another_type_is_recorded(proxy: Proxy) -> None:
+    httpx.post(proxy.url + "/v1/chat/completions", json={"model": "odd"})
+    assert "'a'" in proxy.row()["model"]
+    assert httpx.get(proxy.url + "/1").status_code == 200
 
 
 def test_a_base_url_may_end_in_a_slash(
