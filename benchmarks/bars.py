@@ -36,9 +36,9 @@ BARS = {
 }
 
 
-def fold(pieces: list[bytes]) -> Accumulator:
+def fold(pieces: list[bytes], *, express: bool = True) -> Accumulator:
     """Fold a stream given as the feeds it arrives in, the completion included."""
-    accumulator = Accumulator()
+    accumulator = Accumulator(express=express)
     for data in pieces:
         accumulator.feed(data)
     accumulator.finish()
@@ -70,9 +70,7 @@ def recorded(rounds: int) -> Ratio:
         payloads.append(payload)
     many = [cut(stream, PIECES["64 KiB"]) for stream in streams]
     for pieces in many:
-        plain = Accumulator(express=False)
-        for data in pieces:
-            plain.feed(data)
+        plain = fold(pieces, express=False)
         assert repr(fold(pieces).finish()) == repr(plain.finish())
 
     def work() -> None:

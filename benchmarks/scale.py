@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import bare
+from benchmarks.bars import fold
 from benchmarks.measure import cpu, cut, feeds, floor
 from benchmarks.peers import PEERS, load
 from benchmarks.shapes import build
@@ -47,14 +48,6 @@ def child(task: str, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _fold(pieces: list[bytes]) -> Accumulator:
-    accumulator = Accumulator()
-    for data in pieces:
-        accumulator.feed(data)
-    accumulator.finish()
-    return accumulator
-
-
 def growth(name: str, few: int, many: int, rounds: int) -> tuple[float, float, float]:
     """Return what a chunk costs among `many`, against `few`: median, least, most."""
     small, large = build(name, few), build(name, many)
@@ -63,12 +56,12 @@ def growth(name: str, few: int, many: int, rounds: int) -> tuple[float, float, f
 
     def repeat() -> None:
         for _ in range(times):
-            _fold(short)
+            fold(short)
 
     ratios = []
     for _ in range(rounds):
         a_chunk = cpu(repeat) / times / len(small.events)
-        ratios.append(cpu(lambda: _fold(long)) / len(large.events) / a_chunk)
+        ratios.append(cpu(lambda: fold(long)) / len(large.events) / a_chunk)
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
@@ -78,7 +71,7 @@ def large_event(size: int, rounds: int) -> float:
     stream = b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n"
     reads = cut(stream, 1024)
     return statistics.median(
-        cpu(lambda: _fold(reads)) / cpu(lambda: _fold([stream])) for _ in range(rounds)
+        cpu(lambda: fold(reads)) / cpu(lambda: fold([stream])) for _ in range(rounds)
     )
 
 
