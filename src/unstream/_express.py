@@ -540,9 +540,10 @@ def _find_holes(line: bytes, sinks: dict[Path, Sink]) -> list[_Hole] | None:
     # there is never inside of a string: if those bytes stand once, they are that key.
     is_evident = True
     holes: list[_Hole] = []
+    lists = any(isinstance(sink, Lists) for sink in sinks.values())
+    if lists and not _is_verbatim(line):
+        return None
     for path, sink in sinks.items():
-        if isinstance(sink, Lists) and not _is_verbatim(line):
-            return None
         if _is_text(sink):
             span = _find_text(line, path)
             is_evident = is_evident and line.count(_KEYS[path[-1]]) == 1

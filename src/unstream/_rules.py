@@ -209,7 +209,7 @@ class Parts:
         if not isinstance(part, dict) or not _goes_on(newest, part):
             return False
         for key, value in part.items():
-            held = newest.get(key)
+            held = newest.get(key, ...)
             here = (*path, 0, key)
             if isinstance(held, Parts) and isinstance(value, list):
                 if not held.lead(value, here, sinks):
@@ -217,7 +217,7 @@ class Parts:
             elif isinstance(held, StringIO) and isinstance(value, str):
                 if value:
                     sinks[here] = held
-            elif isinstance(value, list) or not is_same(newest.get(key, ...), value):
+            elif isinstance(value, list) or not is_same(held, value):
                 return False
         return True
 
@@ -321,10 +321,10 @@ class Details:
             if entry is None:
                 return False
             for key, value in piece.items():
-                held = entry.get(key)
+                held = entry.get(key, ...)
                 if isinstance(held, StringIO) and isinstance(value, str):
                     sinks[(*path, place, key)] = held
-                elif not is_same(entry.get(key, ...), value):
+                elif not is_same(held, value):
                     return False
         return True
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from unstream._limits import Limits
 from unstream._outcome import Outcome
+from unstream._steps import aclose
 from unstream._tap import Tap, guard, is_chat, is_watched, refuse_async
 
 __all__ = ["observe"]
@@ -164,9 +165,7 @@ class _AsyncStream(_Tee):
                 yield piece
                 tap.read()
         finally:
-            aclose: Any = getattr(pieces, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await aclose(pieces)
 
     async def aclose(self) -> None:
         try:
