@@ -31,6 +31,13 @@ def body(piece: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
+async def swallow(_: Message) -> None: ...
+
+
+async def refuse() -> Message:
+    raise AssertionError
+
+
 def whole_stream() -> list[Message]:
     return [start(), *(body(piece) for piece in HELLO), body(b"", more=False)]
 
@@ -120,14 +127,9 @@ def test_other_scopes_get_the_server_s_own_send(scope: Any) -> None:
     async def app(_: Any, __: Any, send: Any) -> None:
         sends.append(send)
 
-    async def send(_: Message) -> None: ...
-
-    async def receive() -> Message:
-        raise AssertionError
-
     middleware = Middleware(app, lambda *_: None)
-    asyncio.run(middleware(scope, receive, send))
-    assert sends == [send]
+    asyncio.run(middleware(scope, refuse, swallow))
+    assert sends == [swallow]
 
 
 def test_select_widens_and_narrows() -> None:
@@ -194,13 +196,8 @@ def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
             await send(message)
         order.append("background")
 
-    async def send(_: Message) -> None: ...
-
-    async def receive() -> Message:
-        raise AssertionError
-
     middleware = Middleware(app, lambda *_: order.append("call"))
-    asyncio.run(middleware(dict(SCOPE), receive, send))
+    asyncio.run(middleware(dict(SCOPE), refuse, swallow))
     assert order == ["call", "background"]
 
 
@@ -239,12 +236,9 @@ def test_a_send_that_raises_is_the_application_s_own() -> None:
         if b"lo" in message.get("body", b""):
             raise OSError("gone")
 
-    async def receive() -> Message:
-        raise AssertionError
-
     middleware = Middleware(app, lambda _, outcome: calls.append(outcome))
     with pytest.raises(OSError, match="gone"):
-        asyncio.run(middleware(dict(SCOPE), receive, send))
+        asyncio.run(middleware(dict(SCOPE), refuse, send))
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
 
 
@@ -264,14 +258,9 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
         calls.append(outcome)
         done.set()
 
-    async def send(_: Message) -> None: ...
-
-    async def receive() -> Message:
-        raise AssertionError
-
     async def go() -> None:
         middleware = Middleware(app, on_finish)
-        request = asyncio.create_task(middleware(dict(SCOPE), receive, send))
+        request = asyncio.create_task(middleware(dict(SCOPE), refuse, swallow))
         await sent.wait()
         request.cancel()
         await asyncio.sleep(0)
@@ -306,14 +295,9 @@ def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None
         await released.wait()
         calls.append(outcome)
 
-    async def send(_: Message) -> None: ...
-
-    async def receive() -> Message:
-        raise AssertionError
-
     async def go() -> None:
         middleware = Middleware(app, on_finish)
-        request = asyncio.create_task(middleware(dict(SCOPE), receive, send))
+        request = asyncio.create_task(middleware(dict(SCOPE), refuse, swallow))
         await started.wait()
         for _ in range(5):
             await asyncio.sleep(0)
