@@ -1208,3 +1208,407 @@ def test_an_error_beside_choices_keeps_what_stands_beside_it() -> None:
 )
 def test_a_name_among_events_run_together(lines: list[bytes], expected: Row) -> None:
     check(lines, {**expected, "ending": "error", "n_malformed": 0})
+
+
+# --- Outcome.calls --------------------------------------------------------------------
+
+
+def deep(n: int) -> str:
+    """Write an object of which one value is nested n levels deep."""
+    return '{"a":' + "[" * n + "]" * n + "}"
+
+
+def only_call(*stream: bytes) -> Iterator[Any]:
+    for outcome in outcomes(*stream):
+        [one] = outcome.calls
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        pytest.param("{}", "whole", id="an empty object"),
+        pytest.param(A, "whole", id="an object"),
+        pytest.param(' \t\r\n{ "a" : [1, {"b": null}] }\n ', "whole", id="white space"),
+        pytest.param('{"a":1,"a":2}', "whole", id="a key twice"),
+        pytest.param('{"":"}{"}', "whole", id="braces in a string"),
+        pytest.param(r'{"a":"\"}\\"}', "whole", id="escapes"),
+        pytest.param(r'{"a":"\ud83d\ude00"}', "whole", id="a surrogate pair"),
+        pytest.param(r'{"a":"\ud83d"}', "whole", id="half a surrogate pair, escaped"),
+        pytest.param('{"a":"\ud83d"}', "whole", id="half a surrogate pair"),
+        pytest.param('{"é":"日本 😀"}', "whole", id="characters of many bytes"),
+        pytest.param(deep(100), "whole", id="nested"),
+        pytest.param("", "empty", id="nothing"),
+        pytest.param(" \n\t", "empty", id="white space alone"),
+        *(
+            pytest.param(text, "cut", id=f"cut: {text}")
+            for text in (
+                "{",
+                ' {"',
+                '{"a',
+                '{"a"',
+                '{"a":',
+                '{"a":1',
+                '{"a":-',
+                '{"a":1.',
+                '{"a":1e',
+                '{"a":tr',
+                '{"a":"lo',
+                '{"a":"\\',
+                '{"a":"\\u00',
+                '{"a":[1,',
+                '{"a":1,',
+                '{"a":{"b":1}',
+                '{"a":"}"',
+            )
+        ),
+        *(
+            pytest.param(text, "several", id=f"several: {text}")
+            for text in (
+                A + B,
+                f"{A} {B}",
+                f"{A}\n{B}\n",
+                A + A + A,
+                "{ }{ }",
+                A + "{}",
+            )
+        ),
+        *(
+            pytest.param(text, "malformed", id=f"malformed: {text}")
+            for text in (
+                "[1]",
+                "[]",
+                "5",
+                "true",
+                "null",
+                '"x"',
+                "x",
+                "}",
+                "{a:1}",
+                "{'a':1}",
+                '{"a":1,}',
+                '{"a" 1}',
+                '{"a":01}',
+                '{"a":+1}',
+                '{"a":.5}',
+                '{"a":NaN}',
+                '{"a":-Infinity}',
+                '{"a":"\n"}',
+                '{"a":"\\x"}',
+                '{"a":1]',
+                f"{A} x",
+                f"{A},",
+                f"{A}}}",
+                f"x{A}",
+                f"```json\n{A}\n```",
+                "{}extra",
+            )
+        ),
+        pytest.param(deep(100_000), "malformed", id="nested beyond reason"),
+    ],
+)
+@pytest.mark.parametrize("finish", ["tool_calls", None])
+def test_the_verdict_on_arguments(text: str, verdict: str, finish: Json) -> None:
+    begin, rest = text[: len(text) // 2], text[len(text) // 2 :]
+    stream = call(piece(0, "c1", "f", begin)) + call(piece(0, arguments=rest))
+    for one in only_call(stream, say({}, finish), DONE):
+        assert one.arguments == verdict
+        assert one.runnable is (verdict in {"whole", "empty"} and finish is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{}", {}),
+        (' {"a": [1, 2.5, null, true]}\n', {"a": [1, 2.5, None, True]}),
+        ('{"a":1,"a":2}', {"a": 2}),
+        (r'{"a":"\ud83d\ude00"}', {"a": "😀"}),
+        (r'{"a":"\ud83d"}', {"a": "\ufffd"}),
+    ],
+)
+def test_the_value_of_whole_arguments(text: str, value: Json) -> None:
+    for one in only_call(call(piece(0, "c1", "f", text)), END):
+        assert strict(one.value) == strict(value)
+
+
+@pytest.mark.parametrize(
+    ("after", "runnable"),
+    [
+        pytest.param(say({}, "tool_calls") + DONE, True, id="tool_calls"),
+        pytest.param(say({}, "stop") + DONE, True, id="stop"),
+        pytest.param(say({}, "tool_calls"), True, id="finished without [DONE]"),
+        pytest.param(say({}, "length") + DONE, False, id="length"),
+        pytest.param(say({}, "content_filter") + DONE, False, id="content_filter"),
+        pytest.param(say({}, "") + DONE, False, id="no finish_reason"),
+        pytest.param(DONE, False, id="[DONE] alone"),
+        pytest.param(b"", False, id="the input stops"),
+        pytest.param(STOP + say({"content": "x"}), False, id="reopened"),
+        pytest.param(
+            say({}, "tool_calls") + call(piece(0, arguments=" ")),
+            False,
+            id="reopened by itself",
+        ),
+        pytest.param(STOP + say({"content": "x"}, "stop"), True, id="finished again"),
+        pytest.param(
+            STOP + say({"content": "x"}, index=1), True, id="another choice unfinished"
+        ),
+        pytest.param(
+            say({}, "tool_calls") + say({}, "length"),
+            False,
+            id="the last finish_reason",
+        ),
+        pytest.param(
+            say({}, "tool_calls") + say({}, "stop"), True, id="stop after tool_calls"
+        ),
+    ],
+)
+@pytest.mark.parametrize("text", [A, ""])
+def test_what_makes_a_call_runnable(text: str, after: bytes, runnable: bool) -> None:  # noqa: FBT001 - a row
+    for one in only_call(call(piece(0, "c1", "f", text)), after):
+        assert one.runnable is runnable
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict", "runnable"),
+    [
+        pytest.param(say({}, "tool_calls"), "whole", True, id="finished"),
+        pytest.param(say({}, "length"), "whole", False, id="length"),
+        pytest.param(b"", "cut", False, id="the input stops"),
+        pytest.param(DONE, "cut", False, id="no finish_reason"),
+        pytest.param(STOP + say({"content": "x"}), "cut", False, id="reopened"),
+    ],
+)
+def test_the_input_of_a_custom_tool_is_free_text(
+    after: bytes,
+    verdict: str,
+    runnable: bool,  # noqa: FBT001 - a row
+) -> None:
+    custom = {"name": "sql", "input": 'SELECT "{'}
+    for one in only_call(call({"index": 0, "id": "c1", "custom": custom}), after):
+        assert (one.id, one.name, one.arguments) == ("c1", "sql", verdict)
+        assert one.runnable is runnable
+
+
+def place(one: Any) -> tuple[int, int, str, str, str, bool]:
+    return one.choice, one.position, one.id, one.name, one.arguments, one.runnable
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        pytest.param([ROLE, HELLO, STOP, DONE], [], id="no call"),
+        pytest.param([DONE], [], id="nothing"),
+        pytest.param([b"<html></html>"], [], id="a page"),
+        pytest.param(
+            [
+                call(piece(1, "c2", "g", '{"b":')),
+                call(piece(0, "c1", "f", A), finish="tool_calls"),
+            ],
+            [(0, 0, "c1", "f", "whole", True), (0, 1, "c2", "g", "cut", False)],
+            id="in the order of the completion",
+        ),
+        pytest.param(
+            [
+                say({"tool_calls": [piece(0, "c2", "g", "")]}, "tool_calls", index=3),
+                say({"tool_calls": [piece(4, "c1", "f", A)]}, None, index=1),
+                DONE,
+            ],
+            [(1, 0, "c1", "f", "whole", False), (3, 0, "c2", "g", "empty", True)],
+            id="choices by index, positions within each",
+        ),
+        pytest.param(
+            [call(piece(0, arguments=A), finish="stop")],
+            [(0, 0, "", "", "whole", True)],
+            id="neither id nor name",
+        ),
+        pytest.param(
+            [
+                json.dumps(
+                    {
+                        "object": "chat.completion",
+                        "choices": [
+                            {
+                                "index": 0,
+                                "message": {
+                                    "role": "assistant",
+                                    "tool_calls": [
+                                        made("c1", "f", A),
+                                        made("c2", "g", "nope"),
+                                    ],
+                                },
+                                "finish_reason": "tool_calls",
+                            }
+                        ],
+                    }
+                ).encode()
+            ],
+            [(0, 0, "c1", "f", "whole", True), (0, 1, "c2", "g", "malformed", False)],
+            id="a body that was never streamed",
+        ),
+    ],
+)
+def test_calls_stand_as_in_the_completion(stream: list[bytes], expected: Json) -> None:
+    for outcome in outcomes(*stream):
+        assert [place(one) for one in outcome.calls] == expected
+
+
+# --- Outcome.notes --------------------------------------------------------------------
+
+# A stream of which there is nothing to note, in parts to be changed.
+BILL: Final = top(usage=USAGE)
+FINE: Final = {"begin": ROLE, "say": HELLO, "stop": STOP, "bill": BILL, "done": DONE}
+ONE: Final = call(piece(0, "c1", "f", A))
+
+
+def fine(**parts: bytes) -> bytes:
+    return b"".join({**FINE, **parts}.values())
+
+
+def renamed(event: bytes, identity: str) -> bytes:
+    return event.replace(
+        b'"id": "c1", "object"', b'"id": "%b", "object"' % identity.encode()
+    )
+
+
+NOTED: Final[dict[str, tuple[bytes, dict[str, int]]]] = {
+    "nothing to note": (fine(), {}),
+    "calls, nothing to note": (fine(say=ONE), {}),
+    "comments and blank payloads": (fine(bill=b": ping\n\ndata:\n\n" + BILL), {}),
+    "a name in fragments": (
+        fine(say=call(piece(0, "c1", "get_")) + call(piece(0, name="time"))),
+        {},
+    ),
+    "a name repeated": (fine(say=ONE + call(piece(0, name="f"))), {}),
+    "a surrogate pair cut in two": (
+        fine(say=say({"content": "\ud83d"}) + say({"content": "\ude00"})),
+        {},
+    ),
+    "an empty id first": (renamed(ROLE, "") + fine(), {}),
+    "another id": (fine(stop=renamed(STOP, "c2")), {"id_changed": 1}),
+    "a choice after [DONE]": (
+        fine() + say({"content": "late"}),
+        {"data_after_done": 1},
+    ),
+    "a usage after [DONE]": (
+        fine(bill=b"") + BILL,
+        {"data_after_done": 1},
+    ),
+    "a broken payload": (fine(bill=raw("nope") + BILL), {"malformed": 1}),
+    "broken payloads": (fine(bill=raw("{") + raw("5") + BILL), {"malformed": 2}),
+    "no [DONE]": (fine(done=b""), {"no_done": 1}),
+    "no finish_reason": (fine(stop=b""), {"finish_missing": 1}),
+    "one of two without finish_reason": (
+        fine(say=HELLO + say({"role": "assistant", "content": "x"}, index=1)),
+        {"finish_missing": 1},
+    ),
+    "two without finish_reason": (
+        fine(say=say({"role": "assistant", "content": "x"}, index=1), stop=b""),
+        {"finish_missing": 2},
+    ),
+    "no usage": (fine(bill=b""), {"usage_missing": 1}),
+    "an empty usage": (fine(bill=top(usage={})), {"usage_missing": 1}),
+    "a usage in the choice": (fine(stop=say({}, "stop", usage=USAGE), bill=b""), {}),
+    "a usage in x_groq": (fine(bill=top(x_groq={"usage": USAGE})), {}),
+    "another name inside the arguments": (
+        fine(
+            say=call(piece(0, "c1", "f", '{"a"'))
+            + call(piece(0, name="g", arguments=":1}"))
+        ),
+        {"name_changed": 1},
+    ),
+    "an index used again": (
+        fine(say=ONE + call(piece(0, "c2", "g", B))),
+        {"index_reused": 1},
+    ),
+    "two JSON texts in one call": (
+        fine(say=ONE + call(piece(0, arguments=B))),
+        {"arguments_several": 1},
+    ),
+    "two such calls": (
+        fine(say=call(piece(0, "c1", "f", A + B), piece(1, "c2", "f", A + B))),
+        {"arguments_several": 2},
+    ),
+    "a placeholder": (
+        fine(say=call(piece(0, "c1", "f", "{}")) + call(piece(0, arguments=A))),
+        {},
+    ),
+    "no role": (fine(begin=b""), {"role_missing": 1}),
+    "one of two without a role": (
+        fine(say=HELLO + say({"content": "x"}, "stop", index=1)),
+        {"role_missing": 1},
+    ),
+    "a ping": (fine(bill=sent(type="ping") + BILL), {"foreign_events": 1}),
+    "three events of another API": (
+        fine(bill=OTHERS["messages"] + BILL),
+        {"foreign_events": 3},
+    ),
+    "half a surrogate pair": (
+        fine(say=say({"content": "a\ud83d"})),
+        {"lone_surrogate": 1},
+    ),
+    "a byte that is no UTF-8": (
+        fine(say=say({"content": "a?b"}).replace(b"?", b"\xff")),
+        {"invalid_utf8": 1},
+    ),
+    "two things at once": (
+        fine(begin=b"", done=b""),
+        {"role_missing": 1, "no_done": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_what_is_noted(name: str) -> None:
+    stream, expected = NOTED[name]
+    for outcome in outcomes(stream):
+        assert isinstance(outcome.notes, tuple)
+        assert sorted((note.code, note.count) for note in outcome.notes) == sorted(
+            expected.items()
+        )
+        for note in outcome.notes:
+            assert 0 <= note.event <= outcome.n_events
+
+
+def codes(outcome: Outcome) -> set[str]:
+    return {note.code for note in outcome.notes}
+
+
+def test_bytes_without_any_line_end_are_noted() -> None:
+    # As `iter_lines()` gives them: the line ends are gone, and with them the events.
+    lines = [line for line in fine().split(b"\n") if line]
+    for outcome in outcomes(*lines):
+        assert "no_line_ends" in codes(outcome)
+        assert outcome.completion is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"object":"chat.completion","choices":[],"usage":{"a":1}}',
+        b'{"error":"overloaded"}',
+        fine().rstrip(b"\n"),
+        fine().replace(b"\n", b"\r"),
+        b"",
+    ],
+    ids=["a completion", "an error", "no last line end", "CR", "nothing"],
+)
+def test_what_has_no_line_ends_to_lose_is_not_noted(body: bytes) -> None:
+    for outcome in outcomes(body):
+        assert "no_line_ends" not in codes(outcome)
+
+
+def test_a_whole_body_lacks_no_done() -> None:
+    body = {
+        "id": "c1",
+        "object": "chat.completion",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hello"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": USAGE,
+    }
+    for outcome in outcomes(json.dumps(body).encode()):
+        assert outcome.notes == ()
