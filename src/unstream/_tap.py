@@ -19,7 +19,7 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
-from unstream._limits import Limits
+from unstream._outcome import Limits
 from unstream._outcome import Ending, Outcome, Timing
 
 __all__ = ["Tap", "guard", "is_chat", "is_watched", "refuse_async"]

@@ -11,7 +11,7 @@ from collections.abc import (
 )
 from typing import Any, TypeVar
 
-from unstream._limits import Limits
+from unstream._outcome import Limits
 from unstream._outcome import Outcome
 from unstream._steps import abegin, aclose, begin, close, is_in_loop
 from unstream._tap import Tap, refuse_async

@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from unstream._limits import Limits
+from unstream._outcome import Limits
 from unstream._outcome import Outcome
 from unstream._tap import Tap, guard, is_chat, is_watched, refuse_async
 

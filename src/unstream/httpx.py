@@ -8,7 +8,7 @@ from functools import cache, partial
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from unstream._limits import Limits
+from unstream._outcome import Limits
 from unstream._outcome import Outcome
 from unstream._steps import aclose
 from unstream._tap import Tap, guard, is_chat, is_watched, refuse_async

@@ -1,7 +1,7 @@
-"""The shapes: the chunk as it arrives, the completion as it leaves.
+"""The shapes: the chunk as nearly all servers send it, the completion as it leaves.
 
-This module knows which keys exist and of what type they are. How an object that does
-not fit its Struct is split is written in `_fit`, how values fold in `_dialects`.
+This module knows which keys have a field and of what type it is; how values fold is
+written in `_fields`, one row a field.
 
 The source of the shapes is OpenAI's API description
 (`CreateChatCompletionStreamResponse` and `CreateChatCompletionResponse`, August 2026)
@@ -9,80 +9,92 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 `service_tier` is any string.
 """
 
-from typing import ClassVar, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-from unstream._json import Json, read
+from unstream._json import Json, dump, mend, read
+from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._structs import Object, Text
+
+__all__ = [
+    "Annotation",
+    "Audio",
+    "ChatCompletion",
+    "Choice",
+    "Chunk",
+    "ChunkChoice",
+    "CompletionTokensDetails",
+    "Custom",
+    "Delta",
+    "Function",
+    "FunctionDelta",
+    "Logprobs",
+    "Message",
+    "PromptTokensDetails",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "TopLogprob",
+    "UrlCitation",
+    "Usage",
+    "decode_chunk",
+]
 
 # --- The chunk ------------------------------------------------------------------------
 #
-# Chunk Structs refuse a key that they do not know, so that what decodes has nothing
-# else in it; `_fit` takes the rest. None stands for a key that was null or absent: the
-# fold treats both alike. gc=False: these are trees that live for one fold step, and the
-# collector's bookkeeping would cost a quarter of the decode.
+# These are for the look at an event that may be like an earlier one (see `_repeat`). A
+# key without a field, or a value of another type, is not decoded: such an event takes
+# the ordinary road, which knows every key by its row in `_fields`. None stands for null
+# and for absent: the fold treats both alike. What may be large or nested stays raw, so
+# that it is equal only where its bytes are. gc=False: these are trees that live for one
+# step, and the collector's bookkeeping would cost a quarter of the decode.
+
+_NULL: Final = Raw(b"null")
 
 
-class Extra(dict[str, Json]):
-    """The keys of one object that its Struct does not know.
-
-    A class of its own, for which msgspec has no decoder: a key on the wire that happens
-    to be called `extra` therefore fails to decode and is treated as any stranger.
-    """
+class _Part(Struct, gc=False, forbid_unknown_fields=True):
+    pass
 
 
-class _Part(Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
-    extra: Extra | None = None
-
-
-class FunctionDelta(_Part, gc=False, forbid_unknown_fields=True):
+class FunctionDelta(_Part, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class CustomDelta(_Part, gc=False, forbid_unknown_fields=True):
-    name: str | None = None
-    input: str | None = None
-
-
-class ToolCallDelta(_Part, gc=False, forbid_unknown_fields=True):
+class ToolCallDelta(_Part, gc=False):
     index: int | None = None
     id: str | None = None
     type: str | None = None
     function: FunctionDelta | None = None
-    custom: CustomDelta | None = None
-    extra_content: dict[str, Json] | None = None
 
 
-class Delta(_Part, gc=False, forbid_unknown_fields=True):
+class Delta(_Part, gc=False):
     # The order of OpenAI's servers first: msgspec looks for the next field first.
     role: str | None = None
-    content: str | list[Json] | None = None
+    content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
     refusal: str | None = None
-    # From here on the table DELTA of `_dialects` says how each folds.
-    reasoning_details: list[Json] | None = None
-    function_call: FunctionDelta | None = None
-    audio: dict[str, Json] | None = None
-    annotations: list[Json] | None = None
-    images: list[Json] | None = None
-    executed_tools: list[Json] | None = None
-    obfuscation: str | None = None
+    function_call: Raw = _NULL
+    reasoning_details: Raw = _NULL
+    annotations: Raw = _NULL
+    audio: Raw = _NULL
 
 
-class ChunkChoice(_Part, gc=False, forbid_unknown_fields=True):
+class ChunkChoice(_Part, gc=False):
     index: int | None = None
     delta: Delta | None = None
-    logprobs: dict[str, Raw] | None = None
+    logprobs: Raw = _NULL
     finish_reason: str | None = None
-    content_filter_results: dict[str, Json] | None = None
     native_finish_reason: str | None = None
+    content_filter_results: Raw = _NULL
+    stop_reason: Raw = _NULL
 
 
-class Chunk(_Part, gc=False, forbid_unknown_fields=True):
+class Chunk(_Part, gc=False):
     id: str | None = None
     object: str | None = None
     created: int | None = None
@@ -90,53 +102,16 @@ class Chunk(_Part, gc=False, forbid_unknown_fields=True):
     service_tier: str | None = None
     system_fingerprint: str | None = None
     choices: list[ChunkChoice] | None = None
-    usage: dict[str, Json] | None = None
+    usage: Raw = _NULL
     obfuscation: str | None = None
     p: str | None = None
-    moderation: Json = None
-    error: Json = None
     provider: str | None = None
 
 
 decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
 
 
-# The same, passing over strangers where servers put them most: see `_fit.open_chunk`.
-
-
-class _OpenDelta(Delta, gc=False, forbid_unknown_fields=False):
-    pass
-
-
-class _OpenChoice(ChunkChoice, gc=False, forbid_unknown_fields=False):
-    # Narrower than in the base, which is sound: these are only ever decoded into.
-    delta: _OpenDelta | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class _OpenChunk(Chunk, gc=False, forbid_unknown_fields=False):
-    choices: list[_OpenChoice] | None = None  # type: ignore[assignment]  # as above
-
-
-decode_open_chunk: Final = msgspec.json.Decoder(_OpenChunk).decode
-
-
-# --- The completion -------------------------------------------------------------------
-#
-# A field that is None is left out of the JSON, but for those in `_always`. `extra`
-# holds what has no field, what came with a type that the field cannot hold, and inside
-# `usage` the nulls that were sent. In `logprobs`, of which there are thousands, UNSET
-# tells a key that was never sent from a null.
-
-
-class _Whole(Struct, kw_only=True):
-    _always: ClassVar[tuple[str, ...]] = ()
-
-    extra: dict[str, Json] = field(default_factory=dict)
-    unsent: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return _plain_struct(self)
+# --- Log probabilities ----------------------------------------------------------------
 
 
 class TopLogprob(Struct):
@@ -156,11 +131,11 @@ class TokenLogprob(Struct):
     top_logprobs: list[TopLogprob] | None = None
 
 
-_Tokens: TypeAlias = list[TokenLogprob] | None
-_decode_tokens = msgspec.json.Decoder(_Tokens).decode
+_Tokens = list[TokenLogprob] | None
+_decode_tokens: Final = msgspec.json.Decoder(_Tokens).decode
 
 
-class Logprobs:  # noqa: PLW1641 - not hashable, like the Structs around it
+class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
     """The log probabilities of a choice, a list for each kind of text.
 
     There are thousands, and most are stored without being looked at: they stay the JSON
@@ -177,17 +152,17 @@ class Logprobs:  # noqa: PLW1641 - not hashable, like the Structs around it
         self._decoded: dict[str, _Tokens] = {}
 
     @property
-    def content(self) -> _Tokens:
+    def content(self) -> list[TokenLogprob] | None:
         """The tokens of the content."""
         return self._tokens("content")
 
     @property
-    def refusal(self) -> _Tokens:
+    def refusal(self) -> list[TokenLogprob] | None:
         """The tokens of the refusal."""
         return self._tokens("refusal")
 
     @property
-    def reasoning_content(self) -> _Tokens:
+    def reasoning_content(self) -> list[TokenLogprob] | None:
         """The tokens of the reasoning (DeepSeek)."""
         return self._tokens("reasoning_content")
 
@@ -195,43 +170,67 @@ class Logprobs:  # noqa: PLW1641 - not hashable, like the Structs around it
         """Return plain dicts and lists, shaped as the JSON of the completion."""
         return {key: read(text) for key, text in self.lists.items()}
 
+    def to_raw(self) -> dict[str, Json]:
+        """Return the text that was sent, for the encoder."""
+        return {key: Raw(text) for key, text in self.lists.items()}
+
+    @classmethod
+    def from_plain(cls, value: Json) -> Any:
+        """Return the log probabilities of a parsed object."""
+        if isinstance(value, cls):
+            return value
+        if type(value) is not dict:
+            return msgspec.UNSET
+        return cls({mend(k): dump(mend(v)).encode() for k, v in value.items()})
+
     def _tokens(self, key: str) -> _Tokens:
         if key not in self._decoded:
             try:
                 self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
-            except (msgspec.ValidationError, RecursionError):
+            except (msgspec.DecodeError, RecursionError):
                 self._decoded[key] = None
         return self._decoded[key]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Logprobs) and self.lists == other.lists
+        if not isinstance(other, Logprobs):
+            return NotImplemented
+        # What was saved and loaded is the same but for white space and digits.
+        return self.lists == other.lists or dump(self.to_dict()) == dump(
+            other.to_dict()
+        )
 
     def __repr__(self) -> str:
         return f"Logprobs({self.lists!r})"
 
+    def __reduce__(self) -> tuple[type["Logprobs"], tuple[dict[str, bytes]]]:
+        return Logprobs, (self.lists,)
 
-class Function(_Whole):
+
+# --- The completion -------------------------------------------------------------------
+
+
+class Function(Object):
     """What is called; `arguments` is the JSON text as the model wrote it."""
 
-    _always = ("name", "arguments")
+    required = ("name", "arguments")
 
     name: str = ""
     arguments: str = ""
 
 
-class Custom(_Whole):
+class Custom(Object):
     """What a custom tool call calls, with free text as `input`."""
 
-    _always = ("name", "input")
+    required = ("name", "input")
 
     name: str = ""
     input: str = ""
 
 
-class ToolCall(_Whole):
+class ToolCall(Object):
     """One tool call; `function` or `custom` is set, as `type` says."""
 
-    _always = ("id", "type")
+    required = ("id", "type")
 
     id: str = ""
     type: str = "function"
@@ -240,7 +239,7 @@ class ToolCall(_Whole):
     extra_content: dict[str, Json] | None = None
 
 
-class Audio(_Whole):
+class Audio(Object):
     """Spoken output; `data` is base64."""
 
     id: str | None = None
@@ -249,7 +248,7 @@ class Audio(_Whole):
     expires_at: int | None = None
 
 
-class UrlCitation(_Whole):
+class UrlCitation(Object):
     """Where a piece of the content comes from; indices count its characters."""
 
     start_index: int | None = None
@@ -258,14 +257,14 @@ class UrlCitation(_Whole):
     title: str | None = None
 
 
-class Annotation(_Whole):
+class Annotation(Object):
     """A remark on the content, today always a `url_citation`."""
 
     type: str | None = None
     url_citation: UrlCitation | None = None
 
 
-class Message(_Whole):
+class Message(Object):
     """What the model said.
 
     `content` is a list of parts where the server streamed parts. What only some servers
@@ -273,7 +272,7 @@ class Message(_Whole):
     `executed_tools`) keeps the name it was sent under.
     """
 
-    _always = ("role", "content", "refusal")
+    required = ("role", "content", "refusal")
 
     role: str = "assistant"
     content: str | list[Json] | None = None
@@ -297,10 +296,10 @@ class Message(_Whole):
         return "".join(text for text in texts if isinstance(text, str))
 
 
-class Choice(_Whole):
+class Choice(Object):
     """One of the answers; `finish_reason` is None where none was sent."""
 
-    _always = ("index", "message", "logprobs", "finish_reason")
+    required = ("index", "message", "logprobs", "finish_reason")
 
     index: int = 0
     message: Message = field(default_factory=Message)
@@ -310,7 +309,7 @@ class Choice(_Whole):
     native_finish_reason: str | None = None
 
 
-class PromptTokensDetails(_Whole):
+class PromptTokensDetails(Object):
     """The tokens of the prompt, by kind."""
 
     audio_tokens: int | None = None
@@ -320,7 +319,7 @@ class PromptTokensDetails(_Whole):
     image_tokens: int | None = None
 
 
-class CompletionTokensDetails(_Whole):
+class CompletionTokensDetails(Object):
     """The tokens of the answer, by kind."""
 
     accepted_prediction_tokens: int | None = None
@@ -331,7 +330,7 @@ class CompletionTokensDetails(_Whole):
     text_tokens: int | None = None
 
 
-class Usage(_Whole):
+class Usage(Object):
     """The tokens that were counted, and billed, by the server."""
 
     prompt_tokens: int | None = None
@@ -341,10 +340,10 @@ class Usage(_Whole):
     completion_tokens_details: CompletionTokensDetails | None = None
 
 
-class ChatCompletion(_Whole):
+class ChatCompletion(Completion):
     """A whole chat completion, as the same request without `stream` returns it."""
 
-    _always = ("id", "object", "created", "model", "choices")
+    required = ("id", "object", "created", "model", "choices")
 
     id: str = ""
     object: str = "chat.completion"
@@ -356,34 +355,31 @@ class ChatCompletion(_Whole):
     system_fingerprint: str | None = None
     moderation: Json = None
 
-    def to_json(self) -> bytes:
-        """Return the completion as compact JSON."""
-        return msgspec.json.encode(_plain_struct(self, as_text=True))
+    def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
+        """Return the verdict on each tool call, in the order of the completion."""
+        return tuple(
+            _judge(choice, position, call, finished=choice.index not in unfinished)
+            for choice in self.choices
+            for position, call in enumerate(choice.message.tool_calls or ())
+        )
 
 
-def _plain(value: Json, *, as_text: bool) -> Json:
-    if isinstance(value, _Whole):
-        return _plain_struct(value, as_text=as_text)
-    if isinstance(value, list):
-        return [_plain(item, as_text=as_text) for item in value]
-    if isinstance(value, Logprobs):
-        if as_text:
-            return {key: Raw(text) for key, text in value.lists.items()}
-        return value.to_dict()
-    return msgspec.to_builtins(value) if isinstance(value, dict) else value
-
-
-def _plain_struct(whole: _Whole, *, as_text: bool = False) -> dict[str, Json]:
-    """Turn a Struct into a dict, with its `extra` among the keys."""
-    plain: dict[str, Json] = {}
-    for name in whole.__struct_fields__:
-        value = getattr(whole, name)
-        if value is not None or name in whole._always:  # noqa: SLF001
-            plain[name] = _plain(value, as_text=as_text)
-    del plain["unsent"]
-    for name in whole.unsent:
-        if plain[name] == _plain(getattr(type(whole)(), name), as_text=as_text):
-            del plain[name]
-    for key, value in plain.pop("extra").items():
-        plain.setdefault(key, value)
-    return plain
+def _judge(choice: Choice, position: int, call: ToolCall, *, finished: bool) -> Call:
+    reason = choice.finish_reason
+    finished = finished and bool(reason)
+    if call.custom is not None and call.function is None:
+        name, text = call.custom.name, call.custom.input
+        arguments = Arguments.WHOLE if finished else Arguments.CUT
+    else:
+        function = call.function or Function()
+        name, text = function.name, function.arguments
+        arguments = judge(text)
+    return Call(
+        choice=choice.index,
+        position=position,
+        id=call.id,
+        name=name,
+        text=text,
+        arguments=arguments,
+        runnable=may_run(arguments, finished=finished, reason=reason),
+    )
