@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.bars import check, fold
-from benchmarks.measure import PIECES, feeds, ratio
-from benchmarks.shapes import SHAPES, build
+from benchmarks import bare
+from benchmarks.measure import check, feeds, fold, pair
+from tests.shapes import SHAPES, build
 
 __all__ = ["main", "measure"]
 
@@ -37,9 +37,10 @@ def measure(arguments: list[str]) -> None:
     for name in names:
         shape = build(name, int(chunks))
         for way in _WAYS:
-            pieces = feeds(shape, PIECES[way])
+            pieces = feeds(shape, way)
             check(shape, fold(pieces))
-            found[f"{name}, {way}"] = ratio(partial(fold, pieces), shape, 3).median
+            payloads = bare.payloads(shape.stream)
+            found[f"{name}; {way}"] = pair(partial(fold, pieces), payloads, 3).median
     print(json.dumps(found))
 
 
@@ -82,10 +83,10 @@ def main() -> None:
             for tree in trees:
                 if tree.exists():
                     _git("worktree", "remove", "--force", str(tree))
-    print(f"{'shape, feeds':20} {'B / A':>6} {'least':>6} {'most':>6}")
+    print(f"{'shape; feeds':38} {'B / A':>6} {'least':>6} {'most':>6}")
     for key, found in ratios.items():
         median = statistics.median(found)
-        print(f"{key:20} {median:6.2f} {min(found):6.2f} {max(found):6.2f}")
+        print(f"{key:38} {median:6.2f} {min(found):6.2f} {max(found):6.2f}")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks.shapes import Shape
 from unstream import Accumulator
 
-__all__ = ["PEERS", "Fold", "Peer", "Road", "essence", "faults", "load", "versions"]
+__all__ = ["PEERS", "Fold", "Peer", "Road", "essence", "load", "versions"]
 
 Fold = Callable[[Iterable[bytes]], Any]
 Completion = dict[str, Any]
@@ -379,34 +378,6 @@ def versions(peer: Peer) -> dict[str, str]:
 
 
 # --- Right or wrong -------------------------------------------------------------------
-
-
-def faults(shape: Shape, completion: Completion) -> list[str]:
-    """Name the parts of a shape's known answer that a completion has not got."""
-    wrong = set()
-    choices = {choice["index"]: choice for choice in completion.get("choices", ())}
-    if list(choices) != list(shape.answer):
-        wrong.add("choices")
-    for index, answer in shape.answer.items():
-        choice = choices.get(index, {"message": {}})
-        message = choice["message"]
-        for key, value in answer.items():
-            got = message.get(key)
-            if key == "reasoning" and got is None:  # litellm has one name for both
-                got = message.get("reasoning_content")
-            if key == "tool_calls":
-                right = _calls(message) == _calls(answer)
-            else:
-                right = got == value or (not value and not got)
-            if not right:
-                wrong.add(key)
-        if shape.name == "logprobs":
-            entries = (choice.get("logprobs") or {}).get("content") or []
-            if "".join(entry["token"] for entry in entries) != answer["content"]:
-                wrong.add("logprobs")
-    if (completion.get("usage") or {}).get("total_tokens") != 30:
-        wrong.add("usage")
-    return sorted(wrong)
 
 
 def _calls(message: Completion) -> list[tuple[Any, Any, Any]]:

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import bare, bars, chart, conformance, scale
-from benchmarks.measure import PIECES, Ratio, cpu, feeds, floor, ratio
-from benchmarks.peers import PEERS, Road, faults, load, versions
-from benchmarks.shapes import SHAPES, build
+from benchmarks.measure import PIECES, Ratio, cpu, feeds, floor, pair
+from benchmarks.peers import PEERS, Road, load, versions
+from tests.shapes import SHAPES, build
 
 __all__ = ["main"]
 
 HERE: Final = Path(__file__).parent
-_BLOCK: Final = 64 * 1024
 # All peers fold streams of this length, a long answer's, so that they can be compared;
 # the fewer where one fold would take more than _SECONDS.
 _CHUNKS: Final = 2_000
@@ -37,7 +36,8 @@ _DOUBLINGS: Final = (400, 800, 1_600, 3_200)
 _PATIENCE: Final = (
     6.0  # seconds of one fold after which a peer's growth is left at that
 )
-_CHARTED: Final = {"text": "text", "tools": "tool arguments"}
+_LONG: Final = ("text", "text, padded", "tools, padded", "logprobs, padded")
+_CHARTED: Final = {"text": "text", "tools, padded": "tool arguments"}
 
 Roads = dict[str, Road]
 
@@ -142,7 +142,7 @@ def _spread(found: Ratio) -> str:
 
 def _affordable(name: str, road: Road) -> int:
     """Choose how many chunks of a shape a peer can fold in a short time."""
-    pieces = feeds(build(name, _FEWER), _BLOCK)
+    pieces = feeds(build(name, _FEWER), "64 KiB")
     road.fold(pieces)
     a_chunk = cpu(lambda: road.fold(pieces)) / _FEWER
     return _CHUNKS if _CHUNKS * a_chunk <= _SECONDS else _FEWER
@@ -151,10 +151,10 @@ def _affordable(name: str, road: Road) -> int:
 def _time(road: Road, name: str, chunks: int, rounds: int) -> tuple[str, float | None]:
     """Time a peer on a shape; where the answer is wrong, say what is."""
     shape = build(name, chunks)
-    pieces = feeds(shape, _BLOCK)
-    if wrong := faults(shape, road.read(road.fold(pieces))):
+    pieces = feeds(shape, "64 KiB")
+    if wrong := shape.faults(road.read(road.fold(pieces))):
         return "wrong: " + ", ".join(f"`{part}`" for part in wrong), None
-    found = ratio(lambda: road.fold(pieces), shape, rounds)
+    found = pair(lambda: road.fold(pieces), bare.payloads(shape.stream), rounds)
     mark = " ⁴" if chunks == _FEWER else ""
     return _spread(found) + mark, found.median
 
@@ -188,7 +188,7 @@ def _speed(roads: Roads, rounds: int) -> tuple[str, list[tuple[str, dict[str, fl
         f" would take too long.\n\n{_turned(rows)}\n\n"
         f"The fastest of them on streams of {_MORE:,} chunks:\n\n{_turned(longer)}\n\n"
         "The shapes are seeded; each stresses one thing:\n\n"
-        + "\n".join(f"- `{name}`: {what}" for name, (what, _) in SHAPES.items())
+        + "\n".join(f"- `{name}`: {what}" for name, what in SHAPES.items())
     )
     return text, charted
 
@@ -248,15 +248,17 @@ def _peer_growth(roads: Roads, *, quick: bool) -> str:
     sizes = _DOUBLINGS[:2] if quick else _DOUBLINGS
     rows = []
     for peer, road in roads.items():
-        for name in ("text", "tools", "call", "logprobs"):
+        for name in ("text", "tools, padded", "call, padded", "logprobs, padded"):
             row = [f"{peer}, `{name}`"]
             costs: list[float] = []
             for n in sizes:
                 shape = build(name, n)
-                pieces = feeds(shape, _BLOCK)
+                pieces = feeds(shape, "64 KiB")
                 work = partial(road.fold, pieces)
                 first = cpu(work)
-                found = ratio(work, shape, 5 if first < _SECONDS else 1)
+                found = pair(
+                    work, bare.payloads(shape.stream), 5 if first < _SECONDS else 1
+                )
                 costs.append(found.median)
                 row.append(_shown(costs[-1]))
                 if first > _PATIENCE:
@@ -288,13 +290,15 @@ def _pieces(roads: Roads, rounds: int, *, quick: bool) -> str:
         slow = not label.startswith(("unstream", "naive", "httpx"))
         shape = build(name, min(chunks, 400) if slow else chunks)
         row = [label]
-        for size in PIECES.values():
+        for size in PIECES:
             pieces = feeds(shape, size)
             ending = road.read(road.fold(pieces))
-            if faults(shape, ending):
+            if shape.faults(ending):
                 row.append("wrong")
                 continue
-            found = ratio(partial(road.fold, pieces), shape, rounds)
+            found = pair(
+                partial(road.fold, pieces), bare.payloads(shape.stream), rounds
+            )
             row.append(_shown(found.median))
         rows.append(row)
         _say(" ".join(row))
@@ -316,7 +320,7 @@ def _mib(size: float) -> str:
 def _memory(roads: Roads, *, quick: bool) -> str:
     chunks = 2_000 if quick else 20_000
     whole = 4 if quick else 100
-    names = ("text", "logprobs")
+    names = ("text", "logprobs, padded")
     found: dict[str, dict[str, int]] = {peer: {} for peer in roads}
     ours = []
     sizes = {}
@@ -325,11 +329,17 @@ def _memory(roads: Roads, *, quick: bool) -> str:
         for name in names:
             sizes[name] = path.write_bytes(build(name, chunks).stream)
             for peer in roads:
-                if name == "logprobs" and peer.startswith("openai Chat"):
+                if name == "logprobs, padded" and peer.startswith("openai Chat"):
                     continue  # a quarter of an hour: see its growth
                 _say(f"memory: {peer}, {name}")
                 found[peer][name] = scale.child("peak", peer, str(path))["peak"]
-        for name in ("text", "padded", "tools", "n=4", "logprobs"):
+        for name in (
+            "text",
+            "text, padded",
+            "tools, padded",
+            "n=4, padded",
+            "logprobs, padded",
+        ):
             sample = build(name, 2_000)
             enough = whole * 2**20 * 2_000 // len(sample.stream)
             size = path.write_bytes(build(name, enough).stream)
@@ -345,7 +355,7 @@ def _memory(roads: Roads, *, quick: bool) -> str:
         for name in names:
             sample = build(name, 200)
             road = roads[peer]
-            wrong = faults(sample, road.read(road.fold(feeds(sample, _BLOCK))))
+            wrong = sample.faults(road.read(road.fold(feeds(sample, "64 KiB"))))
             lost = " (loses " + ", ".join(wrong) + ")" if wrong else ""
             row.append(_mib(peaks[name]) + lost if name in peaks else "not run")
         rows.append(row)
@@ -376,7 +386,7 @@ def _scale(rounds: int, *, quick: bool) -> str:
     large = scale.large_event(size, rounds)
     shared, copied = (scale.child("in-turn", way) for way in ("shared", "copied"))
     first, added = scale.importing(rounds)
-    feeds_ = [_quantiles(name) for name in ("text", "padded", "tools", "logprobs")]
+    feeds_ = [_quantiles(name) for name in _LONG]
     quantiles = _table(["", "p50", "p99", "p99.9", "most"], feeds_)
     return (
         "## unstream at scale\n\n"

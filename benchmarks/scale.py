@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import bare
-from benchmarks.bars import fold
-from benchmarks.measure import cpu, cut, feeds, floor
+from benchmarks.measure import cpu, cut, feeds, floor, fold
 from benchmarks.peers import PEERS, load
-from benchmarks.shapes import build
+from tests.shapes import build
 from unstream import Accumulator
 
 __all__ = [
@@ -51,7 +50,7 @@ def child(task: str, *arguments: str) -> Any:
 def growth(name: str, few: int, many: int, rounds: int) -> tuple[float, float, float]:
     """Return what a chunk costs among `many`, against `few`: median, least, most."""
     small, large = build(name, few), build(name, many)
-    short, long = feeds(small, _BLOCK), feeds(large, _BLOCK)
+    short, long = feeds(small, "64 KiB"), feeds(large, "64 KiB")
     times = max(1, min(20, many // few))
 
     def repeat() -> None:
@@ -137,7 +136,11 @@ def _peak(name: str, path: str) -> dict[str, Any]:
     """Measure what folding a file adds to the memory at its highest."""
     [road] = [load(peer) for peer in PEERS if peer.name == name]
     assert road is not None
-    for shape in ("text", "tools", "logprobs"):  # what is imported late, is now
+    for shape in (
+        "text",
+        "tools, padded",
+        "logprobs, padded",
+    ):  # what is imported late, is now
         road.fold([build(shape, 20).stream])
     gc.collect()
     before = _memory()[0]

@@ -8,12 +8,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import bare
-from benchmarks.bars import check, fold
-from benchmarks.measure import PIECES, feeds
-from benchmarks.shapes import SHAPES, Shape, build
+from benchmarks.measure import PIECES, check, feeds, fold
+from tests.shapes import SHAPES, Shape, build
 from unstream.sse import Decoder, Event
-
-BLOCK = 64 * 1024
 
 
 @pytest.fixture(params=SHAPES)
@@ -23,7 +20,7 @@ def shape(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Shape:
 
 @pytest.mark.benchmark(group="framing")
 def test_framing(shape: Shape, benchmark: BenchmarkFixture) -> None:
-    pieces = feeds(shape, BLOCK)
+    pieces = feeds(shape, "64 KiB")
 
     def frame() -> list[Event]:
         decoder = Decoder()
@@ -44,4 +41,4 @@ def test_decoding(shape: Shape, benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("size", PIECES)
 @pytest.mark.benchmark(group="folding")
 def test_folding(shape: Shape, size: str, benchmark: BenchmarkFixture) -> None:
-    check(shape, benchmark(fold, feeds(shape, PIECES[size])))
+    check(shape, benchmark(fold, feeds(shape, size)))
