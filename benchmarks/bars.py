@@ -6,21 +6,20 @@ streams recorded from real services, where they stand beside the repository.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
+from benchmarks.measure import FEEDS, Figure, check, cut, feeds, fold, pair, show
+from tests.shapes import build
 
-from benchmarks import bare
-from benchmarks.measure import Ratio, check, cut, feeds, fold, pair
-from tests.shapes import Shape, build
-
-__all__ = ["RECORDED", "recorded"]
+__all__ = ["ROWS", "figures"]
 
 RECORDED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
 _RECORDED_BAR: Final = 3.5
+_WHOLE: Final = "one feed"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Row:
 
 
 def _short(n: int, bar: float) -> Row:
-    return Row(f"OpenAI's default, {n} events", "text, padded", {"one feed": bar}, n)
+    return Row(f"OpenAI's default, {n} events", "text, padded", {_WHOLE: bar}, n)
 
 
 def _plain(shape: str, bar: float) -> Row:
@@ -65,78 +64,44 @@ ROWS: Final = (
 )
 
 
-def measure(row: Row, way: str, chunks: int, rounds: int) -> Ratio:
-    """Fold one long stream of a shape, or as many chunks in short ones."""
-    n = row.n or chunks
-    shapes = [build(row.shape, n, seed=seed) for seed in range(max(1, chunks // n))]
-    many = [_cut(shape, way) for shape in shapes]
-    for shape, pieces in zip(shapes, many, strict=True):
-        check(shape, fold(pieces, fast=row.fast))
-    return _pair(many, [shape.stream for shape in shapes], rounds, fast=row.fast)
-
-
-def recorded(rounds: int) -> Ratio:
-    """Fold all recorded streams, an accumulator each."""
-    streams = [path.read_bytes() for path in sorted(RECORDED.rglob("*.sse"))]
-    many = [cut(stream, 65536) for stream in streams]
-    for pieces in many:
-        assert repr(fold(pieces)) == repr(fold(pieces, fast=False))
-    return _pair(many, streams, rounds)
-
-
-def _cut(shape: Shape, way: str) -> list[bytes]:
-    return [shape.stream] if way == "one feed" else feeds(shape, way)
-
-
-def _pair(
-    many: Sequence[Sequence[bytes]],
-    streams: Sequence[bytes],
-    rounds: int,
-    *,
-    fast: bool = True,
-) -> Ratio:
-    def work() -> None:
+def figures(words: Sequence[str], chunks: int, rounds: int) -> Iterator[Figure]:
+    """Measure each row whose name contains one of the words."""
+    rows = [row for row in ROWS if any(word in row.name for word in words)]
+    if RECORDED.exists() and any(word in "recorded" for word in words):
+        streams = [path.read_bytes() for path in sorted(RECORDED.rglob("*.sse"))]
+        many = [cut(stream, FEEDS["64 KiB"]) for stream in streams]
         for pieces in many:
-            fold(pieces, fast=fast)
+            assert repr(fold(pieces)) == repr(fold(pieces, fast=False))
+        work = partial(_fold_all, many, fast=True)
+        yield Figure("recorded", "64 KiB", pair(work, streams, rounds), _RECORDED_BAR)
+    for row in rows:
+        n = row.n or chunks
+        shapes = [build(row.shape, n, seed=seed) for seed in range(max(1, chunks // n))]
+        streams = [shape.stream for shape in shapes]
+        for way, bar in row.bars.items():
+            many = [
+                [shape.stream] if way == _WHOLE else feeds(shape, way)
+                for shape in shapes
+            ]
+            for shape, pieces in zip(shapes, many, strict=True):
+                check(shape, fold(pieces, fast=row.fast))
+            work = partial(_fold_all, many, fast=row.fast)
+            yield Figure(row.name, way, pair(work, streams, rounds), bar)
 
-    payloads = [each for stream in streams for each in bare.payloads(stream)]
-    return pair(work, [*filter(_is_sound, payloads)], rounds)
+
+def _fold_all(many: Sequence[Sequence[bytes]], *, fast: bool) -> None:
+    for pieces in many:
+        fold(pieces, fast=fast)
 
 
-def _is_sound(payload: bytes) -> bool:
-    try:
-        bare.decode([payload])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False  # an odd one, which only we pay for
-    return True
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each bar."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", default=[""], metavar="WORD")
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
-    print(f"{'':40} {'feeds':8} {'median':>7} {'min':>6} {'max':>6} {'bar':>6}")
-
-    def is_asked(name: str) -> bool:
-        return any(word in name for word in arguments.words)
-
-    if RECORDED.exists() and is_asked("recorded"):
-        _show("recorded", "64 KiB", recorded(arguments.rounds), _RECORDED_BAR)
-    for row in filter(lambda row: is_asked(row.name), ROWS):
-        for way, bar in row.bars.items():
-            found = measure(row, way, arguments.chunks, arguments.rounds)
-            _show(row.name, way, found, bar)
-
-
-def _show(name: str, way: str, found: Ratio, most: float) -> None:
-    print(
-        f"{name:40} {way:8} {found.median:7.2f} {found.least:6.2f} {found.most:6.2f}"
-        f" {most:6.2f}{'' if found.median <= most else '  over'}",
-        flush=True,
-    )
+    arguments = parser.parse_args(argv)
+    show(figures(arguments.words, arguments.chunks, arguments.rounds))
 
 
 if __name__ == "__main__":
