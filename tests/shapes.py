@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 __all__ = ["SHAPES", "Shape", "build"]
@@ -33,8 +34,8 @@ _ENVELOPE: Final = {
 }
 _USAGE: Final = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
 
-# What each choice must become, by its index: the keys of its message, and the tokens of
-# its logprobs.
+# What each choice must become, by its index: the keys of its message, with the id, name
+# and arguments of tool calls; and the tokens of its logprobs.
 Answer = dict[int, dict[str, Any]]
 
 
@@ -74,18 +75,10 @@ def _part(choice: dict[str, Any], key: str) -> Any:
         entries = (choice.get("logprobs") or {}).get("content") or ()
         return [entry["token"] for entry in entries]
     found = choice["message"].get(key)
-    if key == "tool_calls":  # a peer may add to them or leave out the type
-        return [
-            {
-                "id": call.get("id"),
-                "function": {part: call["function"].get(part) for part in _FUNCTION},
-            }
-            for call in found or ()
-        ]
+    if key == "tool_calls":
+        made = [(call.get("id"), call["function"]) for call in found or ()]
+        return [(id_, body.get("name"), body.get("arguments")) for id_, body in made]
     return found
-
-
-_FUNCTION: Final = ("name", "arguments")
 
 
 class _Writer:
@@ -162,20 +155,16 @@ def _tools(to: _Writer, n: int, most: int = 100) -> Answer:
     n_calls = min(most, max(1, n // 10))
     calls = []
     for index in range(n_calls):
-        id_, function = f"call_{index}", {"name": f"tool_{index}", "arguments": ""}
-        call = {"index": index, "id": id_, "type": "function"}
-        to.delta({"tool_calls": [{**call, "function": function}]})
+        id_, name = f"call_{index}", f"tool_{index}"
+        function = {"name": name, "arguments": ""}
+        call = {"index": index, "id": id_, "type": "function", "function": function}
+        to.delta({"tool_calls": [call]})
         pieces = ['{"', "q", '":"', *to.words(n // n_calls - 5), '"}']
         for piece in pieces:
             body = {"index": index, "function": {"arguments": piece}}
             to.delta({"tool_calls": [body]})
-        function["arguments"] = "".join(pieces)
-        calls.append({"id": id_, "function": function})
+        calls.append((id_, name, "".join(pieces)))
     return {0: {"content": "", "tool_calls": calls}}
-
-
-def _call(to: _Writer, n: int) -> Answer:
-    return _tools(to, n, most=1)
 
 
 def _tricky(to: _Writer, n: int) -> Answer:
@@ -198,11 +187,11 @@ def _logprobs(to: _Writer, n: int) -> Answer:
     to.open()
     pieces = to.words(n)
     for piece in pieces:
-        top = [
+        top: list[dict[str, Any]] = [
             {
                 "token": token,
                 "logprob": -to.rng.random() * 9,
-                "bytes": list(token.encode()),
+                "bytes": [*token.encode()],
             }
             for token in [piece, *to.words(4)]
         ]
@@ -211,20 +200,12 @@ def _logprobs(to: _Writer, n: int) -> Answer:
     return {0: {"content": "".join(pieces), "logprobs": pieces}}
 
 
-def _constant(to: _Writer, n: int) -> Answer:
-    return _unknown(to, n, lambda: 17)
-
-
-def _changing(to: _Writer, n: int) -> Answer:
-    return _unknown(to, n, lambda: to.rng.randint(1, 999))
-
-
-def _unknown(to: _Writer, n: int, value: Callable[[], int]) -> Answer:
+def _unknown(to: _Writer, n: int, most: int) -> Answer:
     to.open()
     to.unknown = frozenset({"x_queue_ms"})
     pieces = to.words(n)
     for piece in pieces:
-        to.delta({"content": piece}, x_queue_ms=value())
+        to.delta({"content": piece}, x_queue_ms=to.rng.randint(1, most))
     return {0: {"content": "".join(pieces)}}
 
 
@@ -236,16 +217,14 @@ def _router(to: _Writer, n: int) -> Answer:
         "object": "chat.completion.chunk",
         "created": 1795000000,
     }
-    detail: dict[str, Any] = {"type": "reasoning.text", "text": "", "format": "f1"}
-    detail["index"] = 0
     to.unknown = frozenset({"provider"})
+
+    def details(text: str) -> list[dict[str, Any]]:
+        return [{"type": "reasoning.text", "text": text, "format": "f1", "index": 0}]
+
     thoughts, pieces = to.words(n // 2), to.words(n - n // 2)
     deltas: list[dict[str, Any]] = [
-        {
-            "content": "",
-            "reasoning": text,
-            "reasoning_details": [detail | {"text": text}],
-        }
+        {"content": "", "reasoning": text, "reasoning_details": details(text)}
         for text in thoughts
     ]
     deltas += ({"content": text} for text in pieces)
@@ -257,19 +236,19 @@ def _router(to: _Writer, n: int) -> Answer:
         to.event({**envelope, "choices": [{**choice, **more}]})
     text = "".join(thoughts)
     said = {"content": "".join(pieces), "reasoning": text}
-    return {0: {**said, "reasoning_details": [detail | {"text": text}]}}
+    return {0: {**said, "reasoning_details": details(text)}}
 
 
 _BUILDERS: Final[dict[str, Callable[[_Writer, int], Answer]]] = {
     "text": _text,
     "reasoning": _reasoning,
     "tools": _tools,
-    "call": _call,
+    "call": partial(_tools, most=1),
     "tricky": _tricky,
     "n=4": _choices,
     "logprobs": _logprobs,
-    "unknown key, constant": _constant,
-    "unknown key, changing": _changing,
+    "unknown key, constant": partial(_unknown, most=1),
+    "unknown key, changing": partial(_unknown, most=999),
     "router": _router,
 }
 

@@ -71,6 +71,7 @@ def main() -> None:
         _memory(peers, quick=quick),
         _ours(rounds, quick=quick),
     ]
+    arguments.into.mkdir(parents=True, exist_ok=True)
     (arguments.into / "RESULTS.md").write_text("\n\n".join(sections) + "\n")
     note = f"{_CHUNKS:,} chunks, feeds of 64 KiB, median of {rounds} paired rounds."
     chart.draw(arguments.into / "chart.svg", charted, note)
