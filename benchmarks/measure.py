@@ -27,8 +27,9 @@ __all__ = [
 # The ways to cut a stream into feeds, in bytes: the worst, a small read, an Ethernet
 # frame's payload, what most transports hand out at once, and one event each.
 FEEDS: Final = {"1 B": 1, "64 B": 64, "1,460 B": 1460, "64 KiB": 65536, "event": 0}
-# A bare decode of fewer payloads than this is repeated: 20,000 take some 7 ms.
-_DECODES: Final = 20_000
+# Shorter work is repeated: what runs once finds the caches cold. 20,000 decodes take as
+# long, the chunks of a bar, so there both sides run once.
+_SECONDS: Final = 0.01
 # What switches the fast path off, by either of its names.
 _PARAMETERS: Final = inspect.signature(Accumulator).parameters
 _PLAIN: Final[Any] = {"fast" if "fast" in _PARAMETERS else "express": False}
@@ -102,11 +103,16 @@ def cpu(work: Callable[[], object]) -> float:
 def pair(work: Callable[[], object], streams: Sequence[bytes], rounds: int) -> Spread:
     """Compare work on streams with the bare decode of their chunks, by turns."""
     payloads = [each for stream in streams for each in bare.payloads(stream)]
-    times = max(1, round(_DECODES / len(payloads)))
-    many = payloads * times
+    took, floor = _often(work), _often(lambda: bare.decode(payloads))
+    return Spread.of(took() / floor() for _ in range(rounds))
 
-    def ratio() -> float:
-        took = cpu(work)
-        return took * times / cpu(lambda: bare.decode(many))
 
-    return Spread.of(ratio() for _ in range(rounds))
+def _often(work: Callable[[], object]) -> Callable[[], float]:
+    """Return what measures one call out of as many as are not too short to measure."""
+    times = max(1, int(_SECONDS / cpu(work)))
+
+    def many() -> None:
+        for _ in range(times):
+            work()
+
+    return lambda: cpu(many) / times
