@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 
 def cases(folder: Path = FOLDER) -> dict[str, tuple[bytes, Any]]:
-    """Return the streams and their answers, by name."""
+    """Return the streams of chat completions and their answers, by name."""
     found = {}
     for path in sorted(folder.rglob("*.sse")):
         answer = path.with_suffix(".json")
@@ -43,7 +43,7 @@ def cases(folder: Path = FOLDER) -> dict[str, tuple[bytes, Any]]:
         expected = json.loads(answer.read_bytes())
         completion = expected["completion"]
         is_sound = expected["ending"] in _ENDINGS and not expected["n_malformed"]
-        if completion and is_sound:
+        if completion and is_sound and "protocol" not in expected:
             name = path.relative_to(folder).with_suffix("").as_posix()
             found[name] = path.read_bytes(), completion
     return found
