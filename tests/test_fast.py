@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.shapes import SHAPES, build
+from tests.shapes import SHAPES, build
 from unstream import Accumulator, Limits
 
 SHARED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
@@ -332,8 +332,9 @@ def test_the_lane_changes_nothing_of_a_long_stream(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("text", "padded", "reasoning", "tools", "n=4", "router"),
-        *("logprobs", "stranger"),
+        *("text", "text, padded", "reasoning, padded", "tools, padded"),
+        *("n=4, padded", "logprobs, padded", "router"),
+        *("unknown key, constant", "unknown key, changing"),
     ],
 )
 def test_the_lane_takes_nearly_all_of_a_long_stream(

@@ -12,49 +12,43 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from importlib import import_module, metadata
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from benchmarks.shapes import Shape
-from unstream import Accumulator
+from benchmarks import measure
+from unstream import Outcome
 
-__all__ = ["PEERS", "Fold", "Peer", "Road", "essence", "faults", "load", "versions"]
+__all__ = ["PEERS", "Completion", "Loaded", "Peer", "load", "versions"]
 
 Fold = Callable[[Iterable[bytes]], Any]
 Completion = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Road:
+class Loaded(NamedTuple):
     """A loaded peer: `fold` makes its result of the feeds, `read` a dict of that."""
 
     fold: Fold
     read: Callable[[Any], Completion]
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """A way to be compared: its name, what must be installed, and how it is loaded."""
 
     name: str
     distributions: tuple[str, ...]
-    load: Callable[[], Road]
+    load: Callable[[], Loaded]
 
 
 # --- Ours -----------------------------------------------------------------------------
 
 
-def _unstream() -> Road:
-    def fold(feeds: Iterable[bytes]) -> Any:
-        accumulator = Accumulator()
-        for data in feeds:
-            accumulator.feed(data)
-        return accumulator.finish().completion
+def _unstream() -> Loaded:
+    def read(outcome: Outcome) -> Completion:
+        return outcome.completion.to_dict() if outcome.completion else {}
 
-    return Road(fold, lambda completion: completion.to_dict() if completion else {})
+    return Loaded(measure.fold, read)
 
 
 # --- What a good engineer writes ------------------------------------------------------
@@ -100,7 +94,7 @@ def _lines(feeds: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _naive() -> Road:  # noqa: C901 - written as one would in ten minutes
+def _naive() -> Loaded:  # noqa: C901 - written as one would in ten minutes
     """Split lines, decode each into a Struct, append the content and the arguments."""
     decode = msgspec.json.Decoder(_Chunk).decode
 
@@ -144,7 +138,7 @@ def _naive() -> Road:  # noqa: C901 - written as one would in ten minutes
         envelope = {"id": head.id, "created": head.created, "model": head.model}
         return {**envelope, "choices": choices, "usage": usage}
 
-    return Road(fold, dict)
+    return Loaded(fold, dict)
 
 
 def _called(call: _ToolCall, pieces: list[str]) -> Completion:
@@ -171,7 +165,7 @@ class _Response:
         pass
 
 
-def _dicts() -> Road:
+def _dicts() -> Loaded:
     """Read events with httpx-sse, parse them with json, merge the deltas as dicts."""
     source = import_module("httpx_sse").EventSource
 
@@ -194,7 +188,7 @@ def _dicts() -> Road:
         whole["choices"] = [choices[index] for index in sorted(choices)]
         return whole
 
-    return Road(fold, dict)
+    return Loaded(fold, dict)
 
 
 _ONCE: Final = frozenset({"id", "type", "role", "index", "finish_reason"})
@@ -238,7 +232,7 @@ def _openai_chunks() -> Callable[[Iterable[bytes]], Iterator[Any]]:
     )
 
 
-def _openai() -> Road:
+def _openai() -> Loaded:
     chunks = _openai_chunks()
     state_type = import_module("openai.lib.streaming.chat").ChatCompletionStreamState
 
@@ -249,10 +243,10 @@ def _openai() -> Road:
         # Not get_final_completion: it raises where the finish_reason is "length".
         return state.current_completion_snapshot
 
-    return Road(fold, lambda snapshot: snapshot.to_dict(mode="json"))
+    return Loaded(fold, lambda snapshot: snapshot.to_dict(mode="json"))
 
 
-def _openinference() -> Road:
+def _openinference() -> Loaded:
     chunks = _openai_chunks()
     module = "openinference.instrumentation.openai._response_accumulator"
     accumulator_type = import_module(module)._ChatCompletionAccumulator  # noqa: SLF001
@@ -264,10 +258,23 @@ def _openinference() -> Road:
             accumulator.process_chunk(chunk)
         return accumulator._result()  # noqa: SLF001 - get_attributes dumps it to JSON
 
-    return Road(fold, lambda result: result or {})
+    return Loaded(fold, lambda result: result or {})
 
 
-def _litellm() -> Road:
+def _claude_tap() -> Loaded:
+    """Rebuild as its proxy does for the trace."""
+    reassembler = import_module("claude_tap.sse").SSEReassembler
+
+    def fold(feeds: Iterable[bytes]) -> Any:
+        into = reassembler(store_events=False)  # its proxy's default
+        for data in feeds:
+            into.feed_bytes(data)
+        return into.reconstruct()
+
+    return Loaded(fold, lambda snapshot: snapshot or {})
+
+
+def _litellm() -> Loaded:
     # It fetches a price list from the network on import otherwise.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     litellm = import_module("litellm")
@@ -283,7 +290,14 @@ def _litellm() -> Road:
         ]
         return litellm.stream_chunk_builder(chunks)
 
-    return Road(fold, lambda response: response.model_dump() if response else {})
+    def read(response: Any) -> Completion:
+        completion: Completion = response.model_dump() if response else {}
+        for choice in completion.get("choices", ()):  # it has one name for both
+            message = choice["message"]
+            message.setdefault("reasoning", message.get("reasoning_content"))
+        return completion
+
+    return Loaded(fold, read)
 
 
 def _langchain_parts() -> Callable[[Iterable[bytes]], Iterator[Any]]:
@@ -305,7 +319,7 @@ def _langchain_parts() -> Callable[[Iterable[bytes]], Iterator[Any]]:
     return parts
 
 
-def _langchain() -> Road:
+def _langchain() -> Loaded:
     """Add each part to the sum so far."""
     parts = _langchain_parts()
 
@@ -315,10 +329,10 @@ def _langchain() -> Road:
             whole = part if whole is None else whole + part
         return whole
 
-    return Road(fold, _generation)
+    return Loaded(fold, _generation)
 
 
-def _langchain_once() -> Road:
+def _langchain_once() -> Loaded:
     """Add all parts to the first at once, as langchain's `invoke` does."""
     parts = _langchain_parts()
 
@@ -326,7 +340,7 @@ def _langchain_once() -> Road:
         first, *others = parts(feeds)
         return first + others
 
-    return Road(fold, _generation)
+    return Loaded(fold, _generation)
 
 
 def _generation(whole: Any) -> Completion:
@@ -356,6 +370,7 @@ PEERS: Final = (
     Peer("unstream", ("unstream", "msgspec"), _unstream),
     Peer("naive msgspec fold", ("msgspec",), _naive),
     Peer("httpx-sse + json + dict merge", ("httpx-sse",), _dicts),
+    Peer("claude-tap SSEReassembler", ("claude-tap",), _claude_tap),
     Peer("openinference accumulator", _OPENINFERENCE, _openinference),
     Peer("openai ChatCompletionStreamState", ("openai",), _openai),
     Peer("litellm stream_chunk_builder", ("litellm",), _litellm),
@@ -364,7 +379,7 @@ PEERS: Final = (
 )
 
 
-def load(peer: Peer) -> Road | None:
+def load(peer: Peer) -> Loaded | None:
     """Import a peer; None where it is not installed."""
     try:
         versions(peer)
@@ -376,63 +391,3 @@ def load(peer: Peer) -> Road | None:
 def versions(peer: Peer) -> dict[str, str]:
     """Return the versions of what a peer needs, by name of distribution."""
     return {name: metadata.version(name) for name in peer.distributions}
-
-
-# --- Right or wrong -------------------------------------------------------------------
-
-
-def faults(shape: Shape, completion: Completion) -> list[str]:
-    """Name the parts of a shape's known answer that a completion has not got."""
-    wrong = set()
-    choices = {choice["index"]: choice for choice in completion.get("choices", ())}
-    if list(choices) != list(shape.answer):
-        wrong.add("choices")
-    for index, answer in shape.answer.items():
-        choice = choices.get(index, {"message": {}})
-        message = choice["message"]
-        for key, value in answer.items():
-            got = message.get(key)
-            if key == "reasoning" and got is None:  # litellm has one name for both
-                got = message.get("reasoning_content")
-            if key == "tool_calls":
-                right = _calls(message) == _calls(answer)
-            else:
-                right = got == value or (not value and not got)
-            if not right:
-                wrong.add(key)
-        if shape.name == "logprobs":
-            entries = (choice.get("logprobs") or {}).get("content") or []
-            if "".join(entry["token"] for entry in entries) != answer["content"]:
-                wrong.add("logprobs")
-    if (completion.get("usage") or {}).get("total_tokens") != 30:
-        wrong.add("usage")
-    return sorted(wrong)
-
-
-def _calls(message: Completion) -> list[tuple[Any, Any, Any]]:
-    calls = []
-    for call in message.get("tool_calls") or ():
-        if call.get("custom"):
-            body = call["custom"]
-            calls.append((call.get("id"), body.get("name"), body.get("input")))
-        else:
-            body = call.get("function") or {}
-            calls.append((call.get("id"), body.get("name"), body.get("arguments")))
-    return calls
-
-
-def essence(completion: Completion) -> Any:
-    """Return what the correctness column compares, and nothing else.
-
-    Of each choice its index, the content, the finish_reason and the tool calls' ids,
-    names and arguments; of the usage the total. What is absent is an empty text, and
-    absent tool calls are none.
-    """
-    choices = []
-    for choice in completion.get("choices") or ():
-        message = choice.get("message") or {}
-        calls = [tuple(part or "" for part in call) for call in _calls(message)]
-        content, reason = message.get("content") or "", choice.get("finish_reason")
-        choices.append((choice.get("index") or 0, content, reason or None, calls))
-    total = (completion.get("usage") or {}).get("total_tokens")
-    return sorted(choices, key=lambda choice: choice[0]), total
