@@ -16,6 +16,7 @@ from unstream._structs import convert
 from unstream._rules import (
     CHANGED,
     DROPPED,
+    HELD,
     Effect,
     Effects,
     State,
@@ -142,7 +143,7 @@ class ChatFold(Fold[ChatCompletion]):
                 self.foreign = True
         identity = sent.get("id")
         if identity:
-            if self._id and identity != self._id:
+            if identity != self._id and identity != top.get("id", identity):
                 self.note("id_changed")
             self._id = identity
         fold(top, sent, TOP, last, self.effects)
@@ -192,7 +193,8 @@ class ChatFold(Fold[ChatCompletion]):
             fold(choice.state, sent, CHOICE, last, self.effects)
             choice.seen = sent if is_exact(sent) else None
             if "usage" in sent and type(sent["usage"]) is dict:
-                merge(self._inner, "usage", sent["usage"])
+                if (did := merge(self._inner, "usage", sent["usage"])) is not None:
+                    self.effects.append(("usage", None, did))
         if said:
             self.has_content = True
         if reason and type(reason) is str:
@@ -224,19 +226,20 @@ class ChatFold(Fold[ChatCompletion]):
             return
         calls = message.get("tool_calls") or Calls(self)
         for piece in pieces:
-            did = calls.add(piece) if type(piece) is dict else None
+            did = calls.add(piece) if type(piece) is dict and piece else None
             if did is not None:
                 message["tool_calls"] = calls
-                # What was appended, or whatever else this did.
-                text = piece if did is CHANGED else calls.text_of(piece)
-                self.effects.append(("arguments", text, did))
+                deed = did if type(did) is tuple else ("tool_calls", piece, did)
+                self.effects.append(deed)
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
         """Take what stands where no delta does: a whole message, or an old `text`."""
         message, text = sent.get("message"), sent.get("text")
+        if type(text) is str and not choice.has_delta:
+            del sent["text"]  # it is no twin of a delta
         if type(message) is dict:
             choice.whole = message
-            self.effects.append(("message", message, CHANGED))
+            self.effects.append(("message", message, HELD))
             return True
         if type(text) is str and not choice.has_delta:
             did = grow(choice.message, "content", text)
@@ -400,10 +403,13 @@ class _Choice:
             if value is None:
                 if key not in self.logprobs:
                     self.logprobs[key] = None
-                    effects.append((key, None, CHANGED))
+                    effects.append((key, None, HELD))
                 continue
-            text = dump(mend(value)).encode() if raw is None else bytes(raw[key])
-            did: JsonArray | Effect = CHANGED
+            if raw is None:
+                key, text = mend(key), dump(mend(value)).encode()  # noqa: PLW2901
+            else:
+                text = bytes(raw[key])
+            did: JsonArray | Effect = HELD if held is None else CHANGED
             if type(value) is not list:
                 if not isinstance(held, JsonArray):
                     self.logprobs[key] = text

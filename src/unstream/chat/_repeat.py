@@ -96,13 +96,13 @@ class _Template:
         choice = chunk.choices[0]  # type: ignore[index]
         taken = []
         for place, key, write in self.holes:
-            part = place(choice)
+            part = choice.delta if place is _in_delta else place(choice)
             value = getattr(part, key)
+            setattr(part, key, None)
             if place is _in_logprobs:
                 value = check(value)
             elif not value:
                 raise TypeError("no text")
-            setattr(part, key, None)
             taken.append((write, value))
         return taken
 
@@ -139,7 +139,11 @@ class Repeats:
         try:
             chunk = self._decode(data)
             like = _Template(chunk, record)
-            index = chunk.choices[0].index
+            [choice] = chunk.choices
+            index = choice.index
+            for several in (choice.delta.tool_calls, choice.delta.reasoning_details):
+                if several is not None:
+                    [_] = several
             like.take(chunk)
         except msgspec.ValidationError:
             # A key without a field, perhaps.
