@@ -34,6 +34,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream.chat._schema import ToolCallDelta
 
 __all__ = ["CALL", "FUNCTION", "Calls", "Room", "to_index"]
 
@@ -82,6 +83,26 @@ class Calls(Grown):
         self._by_index: dict[int, _Call | None] = {}  # None: there was no room
         self._by_id: dict[str, _Call] = {}
         self._newest: _Call | None = None
+
+    def add_plain(self, sent: ToolCallDelta) -> Did:
+        """Take the next piece of a call that has nothing rare in it."""
+        function, call = sent.function, self._by_index.get(sent.index)
+        # Most often it is more of the arguments of a call that is known by its index.
+        if (
+            call is not None
+            and function is not None
+            and not (sent.id or sent.type or function.name)
+            and call.key == "function"
+            and call.text.tell() > len(_PLACEHOLDER)
+        ):
+            if not function.arguments:
+                return None
+            call.text.write(function.arguments)
+            return ("arguments", function.arguments, call.text)
+        plain: State = {"index": sent.index, "id": sent.id, "type": sent.type}
+        if function is not None:
+            plain["function"] = {"name": function.name, "arguments": function.arguments}
+        return self.add(plain)
 
     def add(self, sent: State) -> Did:
         """Take the next piece of a call; say what it did, as a rule does."""
