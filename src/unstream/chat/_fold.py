@@ -58,7 +58,7 @@ _APART: Final = ("usage", "obfuscation", "p")
 _PLAIN: Final = tuple(
     key
     for key in Chunk.__struct_fields__
-    if key not in ("choices", "usage", "obfuscation", "p")
+    if key not in ("object", "choices", "usage", "obfuscation", "p")
 )
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
@@ -166,38 +166,41 @@ class ChatFold(Fold[ChatCompletion]):
         Return False, with nothing done, where it has.
         """
         choices = chunk.choices
-        if type(chunk) is not Chunk or choices is None or len(choices) > 1 or self.done:
+        if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
-        choice = choices[0] if choices else None
-        if choice is not None and (
-            choice.logprobs is not None
-            or choice.delta is None
-            or choice.delta.reasoning_details is not None
-            or choice.content_filter_results != NULL
-        ):
-            return False
-        top = chunk
-        if chunk.object == "error":
+        if choices:
+            choice = choices[0]
+            if (
+                len(choices) > 1
+                or choice.logprobs is not None
+                or choice.content_filter_results != NULL
+                or choice.delta is None
+                or choice.delta.reasoning_details is not None
+            ):
+                return False
+        elif choices is None:
             return False
         self.n_events += 1
-        effects = self.effects
-        effects.clear()
-        if chunk.obfuscation or chunk.p:
-            effects.append(
-                ("obfuscation", chunk.obfuscation, DROPPED)
-                if chunk.obfuscation
-                else ("p", chunk.p, DROPPED)
-            )
-        top.choices = top.obfuscation = top.p = None
-        if top != self._plain:
-            self._add_plain(top)
-        if choice is not None:
+        self.effects = effects = []
+        if chunk.obfuscation:
+            effects.append(("obfuscation", chunk.obfuscation, DROPPED))
+            chunk.obfuscation = None
+        if chunk.p:
+            effects.append(("p", chunk.p, DROPPED))
+            chunk.p = None
+        chunk.choices = None
+        if chunk != self._plain:
+            self._add_plain(chunk)
+        if choices:
             self._add_plain_choice(choice)
-        self.finish_event(data)
-        if self.record is None:
-            self._repeats.clear()
-        elif learns and choice is not None:
-            self._repeats.learn(top, choice, self.record)
+        for _, _, did in effects:
+            if did is CHANGED or did is HELD:
+                self.finish_event(data)
+                self._repeats.clear()
+                return True
+        self.record = effects
+        if learns and choices and effects:
+            self._repeats.learn(chunk, choice, effects)
         return True
 
     def _add_plain(self, top: Chunk) -> None:
@@ -211,9 +214,16 @@ class ChatFold(Fold[ChatCompletion]):
                     self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
-        sent = {key: value for key in _PLAIN if (value := getattr(top, key)) is not None}
-        self._meet_id(sent.get("id"))
-        fold(self._top, sent, TOP, last, self.effects)
+        before, state = self._plain, self._top
+        if before is None or top.id != before.id:
+            self._meet_id(top.id)
+        for key in _PLAIN:
+            value = getattr(top, key)
+            if value is None or (before is not None and value == getattr(before, key)):
+                continue
+            did = TOP[key](state, key, value)
+            if did is not None:
+                self.effects.append((key, value, did))  # type: ignore[arg-type]
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
@@ -250,12 +260,11 @@ class ChatFold(Fold[ChatCompletion]):
                 said = self.has_content = True
         reason = sent.finish_reason
         if reason or sent.native_finish_reason:
-            beside = {
-                "finish_reason": reason,
-                "native_finish_reason": sent.native_finish_reason,
-            }
-            fold(choice.state, beside, CHOICE, last, effects)
             choice.seen = None
+            for key in ("finish_reason", "native_finish_reason"):
+                if value := getattr(sent, key):
+                    CHOICE[key](choice.state, key, value)
+            effects.append(("finish_reason", None, CHANGED))
         if reason or (said and choice.finished):
             self._finish(choice, reason)
 
@@ -275,8 +284,7 @@ class ChatFold(Fold[ChatCompletion]):
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
     ) -> None:
         """Fold a payload; see `Fold.add`."""
-        effects = self.effects
-        effects.clear()
+        self.effects = effects = []
         choices = sent.pop("choices", None)
         for key in _APART:
             value = sent.pop(key, None)
@@ -367,7 +375,8 @@ class ChatFold(Fold[ChatCompletion]):
             fold(choice.state, sent, CHOICE, last, self.effects)
             choice.seen = sent if is_exact(sent) else None
             if "usage" in sent and type(sent["usage"]) is dict:
-                if (did := merge(self._inner, "usage", sent["usage"])) is not None:
+                usage = settle(sent["usage"])  # which the choice keeps, too
+                if (did := merge(self._inner, "usage", usage)) is not None:
                     self.effects.append(("usage", None, did))
         if said:
             self.has_content = True
@@ -517,8 +526,10 @@ class ChatFold(Fold[ChatCompletion]):
         """Return the usage and where it came from; one of nulls alone says nothing."""
         top = self._top
         usage: State | None = top.get("usage")
-        if usage is not None and _says(usage):
-            return "usage", usage
+        if usage is not None:
+            for value in usage.values():
+                if value is not None:
+                    return "usage", usage
         inner: State | None = self._inner.get("usage")
         if inner is not None and _says(inner):
             return "choice", inner
@@ -557,7 +568,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self._choices[index].plain(index) for index in sorted(self._choices)
             ],
         }
-        plain.update(settle(top))
+        for key, value in top.items():
+            plain[key] = value if type(value) is str else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -612,7 +624,8 @@ class _Choice:
             "logprobs": self._logprobs() if self.logprobs else None,
             "finish_reason": None,
         }
-        plain.update(settle(self.state))
+        for key, value in self.state.items():
+            plain[key] = value if type(value) is str else settle(value)
         return plain
 
     def _logprobs(self) -> Logprobs | None:
@@ -629,7 +642,9 @@ class _Choice:
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
-        message.update(settle(state))
+        for key, value in state.items():
+            text = type(value) is StringIO
+            message[key] = value.getvalue() if text else settle(value)
         return message
 
 
