@@ -76,6 +76,7 @@ class Decoder:
         "_has_fields",
         "_head",
         "_id",
+        "_is_idle",
         "_limit",
         "_line",
         "_line_lost",
@@ -103,6 +104,7 @@ class Decoder:
         self._id = ""  # the standard's buffer: committed by the blank line
         self._skipping = False
         self._has_fields = False
+        self._is_idle = False  # until it is known that no byte order mark comes
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -116,9 +118,7 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._head is None and not (
-            self._line or self._after_cr or self._line_lost or self._has_begun()
-        )
+        return self._is_idle and not self._after_cr
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -148,7 +148,7 @@ class Decoder:
         block = self._normalise(data)
         if not block:
             return
-        if not self.idle:
+        if not self._is_idle:
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
             if end == 1:
@@ -220,6 +220,7 @@ class Decoder:
             self._head = block
             return b""
         self._head = None
+        self._is_idle = True
         return block.removeprefix(_BOM)
 
     def _read(self, block: bytes) -> list[Event]:
@@ -243,6 +244,7 @@ class Decoder:
                 if not self._line.startswith(b":"):
                     self._skip()
                 self._line.clear()
+        self._is_idle = not (self._line or self._line_lost or self._has_begun())
         return events
 
     def _skip(self) -> None:
