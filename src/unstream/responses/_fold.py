@@ -11,7 +11,7 @@ from typing import Any, Final
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._rules import CHANGED, DROPPED, Effect, State, extend, settle
+from unstream._rules import CHANGED, DROPPED, HELD, Effect, State, extend, settle
 from unstream.responses._families import (
     FAMILIES,
     PARTS,
@@ -137,7 +137,7 @@ class ResponsesFold(Fold[Response]):
 
     def _fail(self, error: Json) -> None:
         self.fail(error)
-        self.effects.append(("error", error, CHANGED))
+        self.effects.append(("error", error, HELD))
 
     # --- The envelope -----------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class ResponsesFold(Fold[Response]):
             self._begin()
         if response:
             self._lay(response)
-        self.effects.append(("response", response, CHANGED))
+        self.effects.append(("response", response, HELD))
         output = response.get("output")
         if kind in _TERMINAL:
             self._end(kind, response)
@@ -210,7 +210,7 @@ class ResponsesFold(Fold[Response]):
             item_id = item_id if type(item_id) is str else ""
             if not self._items.close(item, index, item_id):
                 return
-        self.effects.append(("item", item, CHANGED))
+        self.effects.append(("item", item, HELD))
 
     def _find(self, sent: State, kind: str, *, build: bool) -> Item | None:
         """Return the open item that an event is about; None where there is none."""
@@ -218,7 +218,7 @@ class ResponsesFold(Fold[Response]):
         item = self._items.find(sent, index, kind)
         if item is None and build:
             item = self._items.build(sent, index, kind)
-            self.effects.append(("item", sent, CHANGED))
+            self.effects.append(("item", sent, HELD))
         return None if item is None or item.closed else item
 
     def _add_progress(self, name: str, word: str, sent: State) -> None:
@@ -254,7 +254,7 @@ class ResponsesFold(Fold[Response]):
         else:
             slots.put(index, part)
         self.has_content = self.has_content or any(map(part.get, ("text", "refusal")))
-        self.effects.append(("part", part, CHANGED))
+        self.effects.append(("part", part, HELD))
 
     def _add_annotation(self, name: str, sent: State) -> None:
         annotation = sent["annotation"]
@@ -267,7 +267,7 @@ class ResponsesFold(Fold[Response]):
             annotations = _slots(part, "annotations")
             index = to_index(sent.get("annotation_index"))
             annotations.put(annotations.end if index is None else index, annotation)
-            self.effects.append(("annotation", annotation, CHANGED))
+            self.effects.append(("annotation", annotation, HELD))
 
     def _add_delta(self, family: Family, sent: State) -> None:
         delta, logprobs = sent.get("delta"), sent.get("logprobs")
@@ -283,14 +283,11 @@ class ResponsesFold(Fold[Response]):
             return
         holder, key = _place(item, family, sent)
         if delta:
-            did = _grow(holder, key, delta)
-            # What was opened on the way is held besides the text.
-            value = sent if did is CHANGED else delta
-            self.effects.append(("delta", value, did))
+            self.effects.append(("delta", delta, _grow(holder, key, delta)))
             self.has_content = True
         if has_logprobs:
             extend(holder, "logprobs", logprobs)
-            self.effects.append(("logprobs", logprobs, CHANGED))
+            self.effects.append(("logprobs", logprobs, HELD))
         padding = sent.get("obfuscation")
         if type(padding) is str:
             self.effects.append(("obfuscation", padding, DROPPED))
@@ -305,7 +302,7 @@ class ResponsesFold(Fold[Response]):
                 for key, text in texts.items():
                     _grow(holder, key, text)
                 self.has_content = True
-                self.effects.append(("delta", sent, CHANGED))
+                self.effects.append(("delta", sent, HELD))
 
     def _add_whole(self, family: Family, sent: State) -> None:
         """Put a whole text in the place of what its deltas built."""
@@ -326,7 +323,7 @@ class ResponsesFold(Fold[Response]):
         if family.part and type(logprobs) is list and logprobs:
             holder["logprobs"] = logprobs
         self.has_content = self.has_content or text != ""
-        self.effects.append(("done", sent, CHANGED))
+        self.effects.append(("done", sent, HELD))
 
     def _add_entries(self, family: Family, sent: State) -> None:
         entries = sent.get(family.among)
@@ -339,7 +336,7 @@ class ResponsesFold(Fold[Response]):
             for index, entry in enumerate(entries, start):
                 slots.put(index, entry)
             self.has_content = True
-            self.effects.append(("done", sent, CHANGED))
+            self.effects.append(("done", sent, HELD))
 
     # --- What is held -----------------------------------------------------------------
 
@@ -499,4 +496,4 @@ def _grow(holder: dict[Any, Any], key: Any, text: str) -> StringIO | Effect:
     holder[key] = grown = StringIO()
     grown.write(held if type(held) is str else "")
     grown.write(text)
-    return CHANGED
+    return HELD
