@@ -6,27 +6,24 @@ place of its own is one row; a family that nobody listed needs nothing, the shap
 event says where its text stands. Nothing here asks who is upstream.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
-from unstream._json import Json
 from unstream._rules import State
+from unstream.responses._slots import slots, to_index
 
-__all__ = ["FAMILIES", "PARTS", "WORDS", "Family", "family_of", "split", "to_index"]
-
-WORDS: Final = frozenset(("added", "delta", "done"))
-_PREFIX: Final = len("response.")
+__all__ = ["FAMILIES", "PARTS", "Family", "family_of"]
 
 
 class Family(Struct, frozen=True):
     """The place of a text: in the item, in an object of it, or in a list of it.
 
     `item` is the type of the items that the family builds, "" where that is as found.
-    `field` is the key of the text, in its deltas' place and in its `done`. `inside` is
-    the object of the item in which it stands, `among` the list there, in which the
-    events count by `index`. The entries of that list are parts of the type `part`; where
-    that is "", they are texts, or with `keyed`, objects of texts.
+    `field` is the key of the text, where it stands and in its `done`. `inside` is the
+    object of the item in which that is, `among` the list there, in which the events
+    count by `index`. The entries of that list are parts of the type `part`; where that
+    is "", they are texts, or with `keyed`, objects of texts.
     """
 
     item: str = ""
@@ -36,6 +33,41 @@ class Family(Struct, frozen=True):
     index: str = ""
     part: str = ""
     keyed: bool = False
+
+    @property
+    def is_set_by_added(self) -> bool:
+        """Say whether an `added` sets a text: an entry that is no part opens so."""
+        return bool(self.among) and not (self.part or self.keyed)
+
+    def place(self, state: State, sent: State) -> tuple[dict[Any, Any], Any]:
+        """Return what holds the text in the state of an item, and its key; open it."""
+        if self.inside:
+            if type(state.get(self.inside)) is not dict:
+                state[self.inside] = {}
+            state = state[self.inside]
+        if not self.among:
+            return state, self.field if self.item else _field(self.field, state)
+        entries, index = slots(state, self.among), self.index_in(sent)
+        held = entries.get(index)
+        if self.is_set_by_added:
+            if held is None:
+                entries.open(index, "")
+            return entries, index
+        if type(held) is not dict:
+            held = {"type": self.part} if self.part else {}
+            entries.open(index, held)
+        return held, self.field
+
+    def index_in(self, sent: State) -> int:
+        """Return the place in the list that an event is about; 0 where it names none."""
+        return to_index(sent.get(self.index)) or 0
+
+    def text_in(self, sent: State) -> str | None:
+        """Return the whole text that a `done` has, if any."""
+        text = sent.get(self.field.rpartition("_")[2])
+        if type(text) is not str and not self.item:
+            text = sent.get("text")
+        return text if type(text) is str else None
 
 
 def _content(item: str, part: str, field: str) -> Family:
@@ -76,21 +108,17 @@ FAMILIES: Final = {
 PARTS: Final = {family.part: family for family in FAMILIES.values() if family.part}
 
 
-def split(kind: str) -> tuple[str, str]:
-    """Split a kind of event into its family, or its item, and its last word."""
-    head, _, word = kind.rpartition(".")
-    return head[_PREFIX:].replace(".", "_"), word
-
-
 def family_of(name: str, sent: State) -> Family | None:
     """Return a family by its name, or by the shape of its event.
 
-    An event without an address has no place in a response: None.
+    An event without an address has no place in a response: None (audio).
     """
     known = FAMILIES.get(name)
     if known is not None:
         return known
-    if not name or (to_index(sent.get("output_index")) is None and not _id_in(sent)):
+    item_id = sent.get("item_id")
+    is_addressed = type(item_id) is str and item_id != ""
+    if not name or not (is_addressed or to_index(sent.get("output_index")) is not None):
         return None
     word = name.rpartition("_")[2]
     if to_index(sent.get("content_index")) is not None:
@@ -100,11 +128,6 @@ def family_of(name: str, sent: State) -> Family | None:
     return Family(field=name)
 
 
-def _id_in(sent: State) -> bool:
-    item_id = sent.get("item_id")
-    return type(item_id) is str and item_id != ""
-
-
-def to_index(value: Json) -> int | None:
-    """Read an index: an integer of at least 0; anything else is missing."""
-    return value if type(value) is int and value >= 0 else None
+def _field(name: str, state: State) -> str:
+    """Return the key of a text: the family's name without the item's type before it."""
+    return name.removeprefix(f"{state.get('type')}_")

@@ -5,24 +5,17 @@ to the items, and what ends a response. Which item an event is about is decided 
 `_items`, where the text of a family stands is a row in `_families`.
 """
 
-from io import StringIO
-from typing import Any, Final
+from typing import Final
 
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._rules import CHANGED, DROPPED, HELD, Effect, State, extend, settle
-from unstream.responses._families import (
-    FAMILIES,
-    PARTS,
-    WORDS,
-    Family,
-    family_of,
-    split,
-    to_index,
-)
-from unstream.responses._items import Item, Items, Slots
+from unstream._rules import CHANGED, DROPPED, HELD, State, extend, settle
+from unstream.responses._families import FAMILIES, PARTS, Family, family_of
+from unstream.responses._items import Item, Items, type_of
+from unstream.responses._repeat import Repeats
 from unstream.responses._schema import Response
+from unstream.responses._slots import grow, slots, to_index
 
 __all__ = ["ResponsesFold"]
 
@@ -33,20 +26,21 @@ _CREATED: Final = "response.created"
 _TERMINAL: Final = frozenset(
     _OURS + word for word in ("completed", "incomplete", "failed", "cancelled", "done")
 )
-# Keys of every event that say nothing of the response: numbers, padding, transport.
+_UNDER_WAY: Final = ("queued", "in_progress")
+# What a response is known by, where the kind of its event does not tell.
+_LOOKS: Final = frozenset(("object", "id", "status", "output"))
+# Keys of any event that say nothing of the response: numbers, padding, transport.
 _BESIDE: Final = frozenset(
     ("type", "sequence_number", "obfuscation", "stream_id", "event_id")
 )
-# What a response is known by, where the kind of its event does not tell.
-_LOOKS: Final = frozenset(("object", "id", "status", "output"))
 _ADDRESS: Final = _BESIDE | {"item_id", "output_index"}
-# Items of these types have said nothing when they are opened; a call has.
+# An item of these types says nothing by being there; a call does.
 _SILENT: Final = ("", "message", "reasoning")
-_UNDER_WAY: Final = ("queued", "in_progress")
+_LF: Final = ord("\n")
 
 
 class ResponsesFold(Fold[Response]):
-    """The state of one stream of response events."""
+    """The state of one stream of events; of several responses in it, of the last."""
 
     kind = Response
     name = "responses"
@@ -56,6 +50,7 @@ class ResponsesFold(Fold[Response]):
         "_body",
         "_items",
         "_output",
+        "_repeats",
         "_room",
         "_settled",
         "_terminal",
@@ -64,6 +59,7 @@ class ResponsesFold(Fold[Response]):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
+        self._repeats = Repeats()
         self._body: State | None = None  # a whole answer that was never streamed
         self._begin()
 
@@ -73,19 +69,53 @@ class ResponsesFold(Fold[Response]):
         self._items = Items(self)
         self._output: list[Json] | None = None  # of a terminal event
         self._terminal = False  # such an event came
-        self._settled = False  # and said that the response is completed
+        self._settled = False  # and it said "completed"
         self._room = _room(self.limits)
 
     # --- Events -----------------------------------------------------------------------
 
+    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+        """Fold payloads; see `Fold.take`."""
+        repeats, n = self._repeats, len(payloads)
+        self.record = None
+        alike = 0
+        while at < n:
+            if repeats.is_ready and like > 1:
+                start = at
+                at = repeats.take(payloads, at)
+                self.n_events += at - start
+                alike += at - start
+                if at == n:
+                    break
+            data = payloads[at]
+            if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
+                break
+            at += 1
+            self.n_events += 1
+            self.add(sent, data)
+            if self.record is None:
+                alike = 0
+                continue
+            alike += 1
+            if alike >= like:
+                break
+            repeats.learn(data, self.record)
+        return at
+
     def add(
-        self, sent: State, data: bytes, name: str = "", *, exact: bool = True
+        self,
+        sent: State,
+        data: bytes,
+        name: str = "",
+        *,
+        exact: bool = True,  # noqa: ARG002 - nothing is kept as the text that was sent
     ) -> None:
         """Fold an event; see `Fold.add`."""
         self.effects.clear()
         kind = sent.get("type")
-        named = type(kind) is not str or not kind
-        if named:
+        typed = type(kind) is str and kind != ""
+        if not typed:
             kind = name  # some proxies strip one of the two
         if self.done:
             self.note("data_after_done")
@@ -95,29 +125,43 @@ class ResponsesFold(Fold[Response]):
         else:
             self._add_other(kind, sent, name)
         self.finish_event(data)
-        if named:
-            self.record = None  # an equal event by another name is another event
+        if not typed:
+            self.record = None  # an equal payload of another name is another event
+        if self.record is None:
+            self._repeats.clear()
+
+    def stop(self) -> None:
+        """Take note of `[DONE]`, which is no verdict here."""
+        if self.done:
+            self.note("data_after_done")
+        self.done = True
+        self.revision += 1
+        self._repeats.clear()
 
     def _add_event(self, kind: str, sent: State) -> None:
         if type(sent.get("response")) is dict or kind in _TERMINAL:
             self._add_lifecycle(kind, sent)
-        elif self._terminal:
+            return
+        if self._terminal:
             self.note("data_after_done")
-        else:
-            name, word = split(kind)
-            if word not in WORDS:
-                self._add_progress(name, word, sent)
-            elif word != "delta" and (name == "output_item" or "item" in sent):
-                self._add_item(word, sent)
-            elif word != "delta" and "part" in sent:
-                self._add_part(name, word, sent)
-            elif word == "added" and "annotation" in sent:
-                self._add_annotation(name, sent)
-            elif family := family_of(name, sent):
-                if word == "delta":
-                    self._add_delta(family, sent)
-                elif word == "done" or family.among == "commands":
-                    self._add_whole(family, sent)
+            return
+        # `response.FAMILY.WORD`, or `response.ITEM.WORD`.
+        head, _, word = kind.rpartition(".")
+        name = head.removeprefix(_OURS).replace(".", "_")
+        if word == "delta":
+            if family := family_of(name, sent):
+                self._add_delta(family, sent)
+        elif word not in ("added", "done"):
+            self._add_progress(name, word, sent)
+        elif name == "output_item" or type(sent.get("item")) is dict:
+            self._add_item(word, sent)
+        elif name.endswith("_part") or type(sent.get("part")) is dict:
+            self._add_part(name, word, sent)
+        elif name.endswith("_annotation") or type(sent.get("annotation")) is dict:
+            self._add_annotation(name, word, sent)
+        elif family := family_of(name, sent):
+            if word == "done" or family.is_set_by_added:
+                self._add_whole(family, sent)
 
     def _add_other(self, kind: str, sent: State, name: str) -> None:
         """Take what is no event of a response by its kind."""
@@ -126,12 +170,14 @@ class ResponsesFold(Fold[Response]):
             self._fail(sent["error"] if is_error(sent.get("error")) else sent)
         elif type(response) is dict and not _LOOKS.isdisjoint(response):
             self._add_lifecycle(kind, sent)
-        elif sent.get("object") == "response":  # a whole one, where an event is expected
-            done = sent.get("status") not in _UNDER_WAY
-            self._add_lifecycle("response.done" if done else "", {"response": sent})
+        elif sent.get("object") == "response":  # a whole one in the place of an event
+            under_way = sent.get("status") in _UNDER_WAY
+            self._add_lifecycle(
+                "" if under_way else "response.done", {"response": sent}
+            )
         elif (error := error_in(sent)) is not None or name == "error":
             self._fail(sent if error is None else error)
-        elif not (_is_named(sent) or sent.keys() <= _BESIDE):
+        elif not (_has_dots(sent.get("type")) or sent.keys() <= _BESIDE):
             self.foreign = True
             self.note("foreign_events")
 
@@ -153,30 +199,31 @@ class ResponsesFold(Fold[Response]):
             self._lay(response)
         self.effects.append(("response", response, HELD))
         output = response.get("output")
+        has_output = type(output) is list and bool(output)
+        self.has_content = self.has_content or has_output
         if kind in _TERMINAL:
             self._end(kind, response)
-            beside = {key: sent[key] for key in sent if key not in _BESIDE}
-            beside.pop("response", None)
-            self._beside.update(beside)
-        elif output and type(output) is list and not self._terminal:
-            self.has_content = True
+            if has_output:
+                self._output = self._cut(output)
+            beside = sent.keys() - _BESIDE - {"response"}
+            self._beside.update((key, sent[key]) for key in beside)
+        elif has_output and not self._terminal:
             for index, item in enumerate(output):
                 if type(item) is dict:
                     self._items.replace(index, item)
 
     def _is_another(self, response: State) -> bool:
         """Say whether a `created` begins another response, or this one once more."""
-        top = self._top
-        if top is None:
+        if self._top is None:
             return False
         if self._items or self._terminal or self.error is not None:
             return True
-        new, old = response.get("id"), top.get("id")
+        new, old = response.get("id"), self._top.get("id")
         return bool(new and old) and new != old
 
     def _lay(self, response: State) -> None:
-        """Lay an object over what the earlier ones said; `output` is apart."""
-        top = self._top if self._top is not None else {}
+        """Lay an object over what the earlier ones said; its `output` is apart."""
+        top = {} if self._top is None else self._top
         usage = top.get("usage")
         top.update(response)
         top.pop("output", None)
@@ -186,14 +233,11 @@ class ResponsesFold(Fold[Response]):
 
     def _end(self, kind: str, response: State) -> None:
         self._terminal = True
-        status, output = response.get("status"), response.get("output")
+        status = response.get("status")
         self._settled = status == "completed" or kind == "response.completed"
         if kind == "response.failed" or status == "failed":
             error = response.get("error")
             self.fail(error if is_error(error) else "response.failed")
-        if output and type(output) is list:
-            self._output = self._cut(output)
-            self.has_content = True
 
     # --- Items ------------------------------------------------------------------------
 
@@ -201,15 +245,12 @@ class ResponsesFold(Fold[Response]):
         item, index = sent.get("item"), to_index(sent.get("output_index"))
         if type(item) is not dict:
             return
-        if item.get("type") not in _SILENT or item.get("content"):
-            self.has_content = True
         if word == "added":
             self._items.add(item, index)
-        else:
-            item_id = sent.get("item_id")
-            item_id = item_id if type(item_id) is str else ""
-            if not self._items.close(item, index, item_id):
-                return
+        elif not self._items.close(item, index, sent):
+            return
+        if type_of(item) not in _SILENT or item.get("content"):
+            self.has_content = True
         self.effects.append(("item", item, HELD))
 
     def _find(self, sent: State, kind: str, *, build: bool) -> Item | None:
@@ -222,137 +263,130 @@ class ResponsesFold(Fold[Response]):
         return None if item is None or item.closed else item
 
     def _add_progress(self, name: str, word: str, sent: State) -> None:
-        if not sent.keys() <= _ADDRESS:
-            return
-        item = self._find(sent, name, build=False)
-        if item is not None and item.type == name and "status" in item.state:
-            if item.state["status"] != word:
+        if name and sent.keys() <= _ADDRESS:
+            item = self._find(sent, name, build=False)
+            if item is not None and item.type == name and "status" in item.state:
                 item.state["status"] = word
-                self.effects.append(("type", word, CHANGED))
+                self.effects.append(("status", word, CHANGED))
 
     # --- Parts and texts --------------------------------------------------------------
 
     def _add_part(self, name: str, word: str, sent: State) -> None:
-        part = sent["part"]
+        part = sent.get("part")
         if type(part) is not dict:
             return
-        kind = part.get("type")
-        family = PARTS.get(kind) if type(kind) is str else None
+        family = PARTS.get(type_of(part))
         if to_index(sent.get("summary_index")) is not None:
             among = "summary"
-        elif to_index(sent.get("content_index")) is not None or family is None:
+        elif family is None or to_index(sent.get("content_index")) is not None:
             among = "summary" if "summary" in name else "content"
         else:
             among = family.among
         item = self._find(sent, family.item if family else "", build=True)
         if item is None:
             return
-        slots = _slots(item.state, among)
+        parts = slots(item.state, among)
         index = to_index(sent.get(f"{among}_index")) or 0
         if word == "added":
-            slots.give(index, part)
+            parts.give(index, part)
         else:
-            slots.put(index, part)
-        self.has_content = self.has_content or any(map(part.get, ("text", "refusal")))
+            parts.put(index, part)
+        if family and part.get(family.field):
+            self.has_content = True
         self.effects.append(("part", part, HELD))
 
-    def _add_annotation(self, name: str, sent: State) -> None:
-        annotation = sent["annotation"]
-        if type(annotation) is not dict:
+    def _add_annotation(self, name: str, word: str, sent: State) -> None:
+        annotation = sent.get("annotation")
+        if word != "added" or type(annotation) is not dict:
             return
         family = FAMILIES.get(name.removesuffix("_annotation"), FAMILIES["output_text"])
         item = self._find(sent, family.item, build=True)
-        if item is not None:
-            part, _ = _place(item, family, sent)
-            annotations = _slots(part, "annotations")
-            index = to_index(sent.get("annotation_index"))
-            annotations.put(annotations.end if index is None else index, annotation)
-            self.effects.append(("annotation", annotation, HELD))
+        if item is None:
+            return
+        part, _ = family.place(item.state, sent)
+        annotations = slots(part, "annotations")
+        index = to_index(sent.get("annotation_index"))
+        annotations.put(annotations.end if index is None else index, annotation)
+        self.effects.append(("annotation", annotation, HELD))
 
     def _add_delta(self, family: Family, sent: State) -> None:
-        delta, logprobs = sent.get("delta"), sent.get("logprobs")
-        if type(delta) is not str:
-            if family.keyed and type(delta) is dict:
-                self._add_keyed(family, delta, sent)
-            return
-        has_logprobs = family.part and type(logprobs) is list and logprobs
-        if not (delta or has_logprobs):
-            return
-        item = self._find(sent, family.item, build=bool(delta))
-        if item is None or not (delta or _is_open(item, family, sent)):
-            return
-        holder, key = _place(item, family, sent)
-        if delta:
-            self.effects.append(("delta", delta, _grow(holder, key, delta)))
-            self.has_content = True
-        if has_logprobs:
-            extend(holder, "logprobs", logprobs)
-            self.effects.append(("logprobs", logprobs, HELD))
-        padding = sent.get("obfuscation")
-        if type(padding) is str:
-            self.effects.append(("obfuscation", padding, DROPPED))
-
-    def _add_keyed(self, family: Family, delta: State, sent: State) -> None:
-        """Append an object of texts, key by key."""
-        texts = {key: text for key, text in delta.items() if type(text) is str}
-        if any(texts.values()):
-            item = self._find(sent, family.item, build=True)
-            if item is not None:
-                holder, _ = _place(item, family, sent)
-                for key, text in texts.items():
-                    _grow(holder, key, text)
-                self.has_content = True
-                self.effects.append(("delta", sent, HELD))
-
-    def _add_whole(self, family: Family, sent: State) -> None:
-        """Put a whole text in the place of what its deltas built."""
+        delta, logprobs = sent.get("delta"), _logprobs(family, sent)
         if family.keyed:
-            self._add_entries(family, sent)
-            return
-        text = sent.get(family.field.rpartition("_")[2])
-        if type(text) is not str and not family.item:
-            text = sent.get("text")
-        if type(text) is not str:
+            self._add_keyed(family, sent)
+        elif type(delta) is str and (delta or logprobs):
+            item = self._find(sent, family.item, build=delta != "")
+            if item is None or not (delta or _is_open(item, family, sent)):
+                return
+            holder, key = family.place(item.state, sent)
+            if delta:
+                self.effects.append(("delta", delta, grow(holder, key, delta)))
+                self.has_content = True
+            if logprobs:
+                extend(holder, "logprobs", logprobs)
+                self.effects.append(("logprobs", logprobs, HELD))
+            padding = sent.get("obfuscation")
+            if type(padding) is str:
+                self.effects.append(("obfuscation", padding, DROPPED))
+
+    def _add_keyed(self, family: Family, sent: State) -> None:
+        """Append an object of texts, key by key."""
+        delta = sent.get("delta")
+        texts = delta.items() if type(delta) is dict else ()
+        texts = [(key, text) for key, text in texts if type(text) is str]
+        if not any(text for _, text in texts):
             return
         item = self._find(sent, family.item, build=True)
         if item is None:
             return
-        holder, key = _place(item, family, sent)
-        holder[key] = text
-        logprobs = sent.get("logprobs")
-        if family.part and type(logprobs) is list and logprobs:
-            holder["logprobs"] = logprobs
-        self.has_content = self.has_content or text != ""
-        self.effects.append(("done", sent, HELD))
+        holder, _ = family.place(item.state, sent)
+        for key, text in texts:
+            grow(holder, key, text)
+        self.has_content = True
+        self.effects.append(("delta", delta, HELD))
 
-    def _add_entries(self, family: Family, sent: State) -> None:
-        entries = sent.get(family.among)
-        if type(entries) is not list or not entries:
+    def _add_whole(self, family: Family, sent: State) -> None:
+        """Put what is whole in the place of what deltas built."""
+        text, entries = family.text_in(sent), sent.get(family.among)
+        if family.keyed:
+            text = None
+        else:
+            entries = None
+        if text is None and (type(entries) is not list or not entries):
             return
         item = self._find(sent, family.item, build=True)
-        if item is not None:
-            slots = _slots(item.state, family.among)
-            start = to_index(sent.get(family.index)) or 0
-            for index, entry in enumerate(entries, start):
-                slots.put(index, entry)
-            self.has_content = True
-            self.effects.append(("done", sent, HELD))
+        if item is None:
+            return
+        if text is not None:
+            holder, key = family.place(item.state, sent)
+            holder[key] = text
+            if logprobs := _logprobs(family, sent):
+                holder["logprobs"] = logprobs
+        else:
+            held = slots(item.state, family.among)
+            for index, entry in enumerate(entries, family.index_in(sent)):
+                held.put(index, entry)
+        self.has_content = self.has_content or text != ""
+        self.effects.append(("done", sent, HELD))
 
     # --- What is held -----------------------------------------------------------------
 
     def may_open(self, kind: str) -> bool:
         """Say whether there is room for one more item of a type, and count it."""
-        limit = "tool_calls" if kind.endswith("_call") else "choices"
+        limit = _limit_of(kind)
         if self._room[limit]:
             self._room[limit] -= 1
             return True
         self.limit = self.limit or limit
         return False
 
+    def leave(self, kind: str) -> None:
+        """Take note that an item of a type is held no more."""
+        self._room[_limit_of(kind)] += 1
+
     def _cut(self, output: list[Json]) -> list[Json]:
         """Leave out the items of a whole output that are over their limits."""
         self._room = _room(self.limits)
-        return [item for item in output if self.may_open(_type_of(item))]
+        return [item for item in output if self.may_open(type_of(item))]
 
     # --- Bodies that are no stream ----------------------------------------------------
 
@@ -370,32 +404,35 @@ class ResponsesFold(Fold[Response]):
 
     # --- The result -------------------------------------------------------------------
 
-    def judge(self, *, cut_off: bool) -> Ending:
+    def judge(
+        self,
+        *,
+        cut_off: bool,  # noqa: ARG002 - what a terminal event said stands
+    ) -> Ending:
         """Say how the stream ended; see `Fold.judge`."""
         if self._body is not None:
             under_way = self._body.get("status") in _UNDER_WAY
             return Ending.TRUNCATED if under_way else Ending.COMPLETE
-        if self._top is None and not self._items:
+        if self._is_empty():
             return Ending.EMPTY
         return Ending.COMPLETE if self._terminal else Ending.TRUNCATED
 
     def unfinished(self) -> tuple[int, ...]:
-        """Return the places, in `output`, of the items that have not finished."""
-        if self._body is not None:
-            output = self._body.get("output")
-            closed = self._body.get("status") == "completed"
-        elif self._output is not None:
-            output, closed = self._output, self._settled
+        """Return the places, in the output, of the items that have not finished."""
+        if self._body is not None or self._output is not None:
+            whole = self._output if self._body is None else self._body.get("output")
+            settled = self._settled
+            if self._body is not None:
+                settled = self._body.get("status") == "completed"
+            items = [(item, settled) for item in whole] if type(whole) is list else []
         else:
-            states = [(item.state, item.closed or self._settled) for item in self._items]
-            return _unfinished(states)
-        entries = output if type(output) is list else []
-        return _unfinished([(entry, closed) for entry in entries])
+            items = [(i.state, i.closed or self._settled) for i in self._items]
+        return tuple(n for n, item in enumerate(items) if not _has_finished(*item))
 
     def close(self) -> None:
         """Note what is known at the end."""
         super().close()
-        if self._body is not None or (self._top is None and not self._items):
+        if self._body is not None or self._is_empty():
             return
         if not self._terminal:
             self.note("no_done")
@@ -404,96 +441,59 @@ class ResponsesFold(Fold[Response]):
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", or nowhere."""
-        whole = self._body if self._body is not None else {**self._beside, **(self._top or {})}
+        whole = self._envelope() if self._body is None else self._body
         return None if whole.get("usage") is None else "usage"
 
     def plain(self) -> State | None:
         """Return a copy of what was folded so far; None where nothing came."""
         if self._body is not None:
             return self._body
-        if self._top is None and not self._items:
+        if self._is_empty():
             return None
-        envelope = {"id": "", "object": "response"} if self._top is None else self._top
-        plain: State = settle({**self._beside, **envelope})
-        if self._output is not None:
-            plain["output"] = settle(self._output)
-        else:
-            plain["output"] = [settle(item.state) for item in self._items]
+        plain: State = settle(self._envelope())
+        output = self._output
+        if output is None:
+            output = [item.state for item in self._items]
+        plain["output"] = settle(output)
         return plain
 
+    def _is_empty(self) -> bool:
+        return self._top is None and not self._items
 
-def _is_named(sent: State) -> bool:
-    """Say whether the type of an event is like those of OpenAI: words and dots."""
-    kind = sent.get("type")
-    return type(kind) is str and "." in kind
+    def _envelope(self) -> State:
+        """Return what is said of the response, but its output."""
+        top = {"id": "", "object": "response"} if self._top is None else self._top
+        return {**self._beside, **top}
 
 
 def _room(limits: Limits) -> dict[str, int]:
     return {"choices": limits.choices, "tool_calls": limits.tool_calls}
 
 
-def _type_of(item: Json) -> str:
-    kind = item.get("type") if type(item) is dict else None
-    return kind if type(kind) is str else ""
+def _limit_of(kind: str) -> str:
+    return "tool_calls" if kind.endswith("_call") else "choices"
 
 
-def _unfinished(items: list[tuple[Json, bool]]) -> tuple[int, ...]:
-    """Return the places of items that are not closed, by their own word or ours."""
-    places = []
-    for place, (item, closed) in enumerate(items):
-        status = item.get("status") if type(item) is dict else None
-        if status == "incomplete" or not (closed or status == "completed"):
-            places.append(place)
-    return tuple(places)
+def _has_dots(kind: Json) -> bool:
+    """Say whether a type is like those of OpenAI's events, of which many come."""
+    return type(kind) is str and "." in kind
 
 
-# --- Where a text stands --------------------------------------------------------------
+def _has_finished(item: Json, closed: bool) -> bool:  # noqa: FBT001 - of a pair
+    """Say whether an item is whole, by its own word or by that of an event."""
+    status = item.get("status") if type(item) is dict else None
+    if status == "incomplete":
+        return False
+    return closed or status == "completed"
 
 
-def _slots(level: State, key: str) -> Slots:
-    """Return the list under a key, as it is written by index."""
-    held = level.get(key)
-    if not isinstance(held, Slots):
-        level[key] = held = Slots(held)
-    return held
-
-
-def _place(item: Item, family: Family, sent: State) -> tuple[dict[Any, Any], Any]:
-    """Return what holds the text of a family, and under which key; open it."""
-    level = item.state
-    if family.inside:
-        if type(level.get(family.inside)) is not dict:
-            level[family.inside] = {}
-        level = level[family.inside]
-    if not family.among:
-        field = family.field
-        return level, field if family.item else field.removeprefix(f"{item.type}_")
-    slots = _slots(level, family.among)
-    index = to_index(sent.get(family.index)) or 0
-    held = slots.get(index)
-    if family.part or family.keyed:
-        if type(held) is not dict:
-            held = {"type": family.part} if family.part else {}
-            slots.open(index, held)
-        return held, family.field
-    if held is None:
-        slots.open(index, "")
-    return slots, index
+def _logprobs(family: Family, sent: State) -> list[Json]:
+    """Return the log probabilities that an event adds to its part."""
+    logprobs = sent.get("logprobs")
+    return logprobs if family.part and type(logprobs) is list else []
 
 
 def _is_open(item: Item, family: Family, sent: State) -> bool:
     """Say whether the part that an event is about is there."""
-    index = to_index(sent.get(family.index)) or 0
-    return type(_slots(item.state, family.among).get(index)) is dict
-
-
-def _grow(holder: dict[Any, Any], key: Any, text: str) -> StringIO | Effect:
-    """Append to the text under a key, which may have been given whole."""
-    held = holder.get(key)
-    if type(held) is StringIO:
-        held.write(text)
-        return held
-    holder[key] = grown = StringIO()
-    grown.write(held if type(held) is str else "")
-    grown.write(text)
-    return HELD
+    held = slots(item.state, family.among).get(family.index_in(sent))
+    return type(held) is dict

@@ -4,7 +4,8 @@ Servers disagree on `output_index` and on ids: one index for all items, an id th
 changes on every event (GitHub Copilot), neither of them. So an item is found by these
 rules, in this order:
 
-1. One whose id is the event's: of several the one at the event's index, else the newest.
+1. One whose id is the event's: of several the one at the event's index, else the
+   newest.
 2. The newest at the event's index. But if it is of another known type than the event
    builds, or closed while the event names another id, a new item behind it.
 3. Without an index: a new item behind all others where there is an id; without either
@@ -14,16 +15,17 @@ Each is a look into a dict, so that a stream of many items stays linear.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from unstream._json import Json
-from unstream._rules import Grown, State, is_empty, settle
+from unstream._rules import State
 from unstream.responses._families import FAMILIES
 from unstream.responses._schema import ITEMS
+from unstream.responses._slots import fill
 
-__all__ = ["Item", "Items", "Room", "Slots", "fill"]
+__all__ = ["Item", "Items", "Room", "type_of"]
 
-# Types that are described, so that an item of one of them is of no other.
+# Types that are described: an item of one of them is of no other.
 _KNOWN: Final = frozenset((*ITEMS, *(family.item for family in FAMILIES.values())))
 
 
@@ -33,57 +35,11 @@ class Room(Protocol):
     def may_open(self, kind: str) -> bool:
         """Say whether there is room for one more item of a type, and count it."""
 
+    def leave(self, kind: str) -> None:
+        """Take note that an item of a type is held no more."""
+
     def note(self, code: str) -> None:
         """Note what is odd."""
-
-
-class Slots(dict[int, Any], Grown):
-    """A list that is written by index, in any order; holes are closed in the result.
-
-    `built` are the places that deltas opened, which no event gave yet.
-    """
-
-    __slots__ = ("built", "end")
-
-    def __init__(self, values: Json = None) -> None:
-        super().__init__(enumerate(values) if type(values) is list else ())
-        self.built: set[int] = set()
-        self.end = len(self)
-
-    def put(self, index: int, value: Json) -> None:
-        """Set the value of a place, one that was given."""
-        self[index] = value
-        self.end = max(self.end, index + 1)
-        self.built.discard(index)
-
-    def open(self, index: int, value: Json) -> None:
-        """Set the value of a place that nothing gave."""
-        self.put(index, value)
-        self.built.add(index)
-
-    def give(self, index: int, value: Json) -> None:
-        """Set the value of a place; what deltas built there stays."""
-        self.put(index, fill(self[index], value) if index in self.built else value)
-
-    def result(self) -> Json:
-        """Return the list so far."""
-        return [settle(self[index]) for index in sorted(self)]
-
-
-def fill(built: Json, given: Json) -> Json:
-    """Return what was given, but what was built where that is empty, at any depth."""
-    if built is None:
-        return given
-    if given is None or is_empty(given):
-        return built
-    if type(given) is dict and type(built) is dict:
-        kept = {key: fill(value, given.get(key)) for key, value in built.items()}
-        return {**given, **kept}
-    if type(given) is list and isinstance(built, Slots):
-        for index, value in enumerate(given):
-            built.put(index, fill(built.get(index), value))
-        return built
-    return given
 
 
 class Item:
@@ -93,13 +49,14 @@ class Item:
     `done` came.
     """
 
-    __slots__ = ("built", "closed", "index", "state")
+    __slots__ = ("built", "closed", "index", "kind", "state")
 
     def __init__(self, index: int, state: State, *, built: bool) -> None:
         self.index = index
         self.state = state
         self.built = built
         self.closed = False
+        self.kind = type_of(state)  # that it was opened as
 
     @property
     def id(self) -> str:
@@ -109,11 +66,11 @@ class Item:
     @property
     def type(self) -> str:
         """Its type, or ""."""
-        return _text(self.state, "type")
+        return type_of(self.state)
 
 
 class Items:
-    """The items of one response."""
+    """The items of one response, in the order of the output."""
 
     __slots__ = ("_at", "_by_id", "_by_place", "_end", "_of_type", "_room")
 
@@ -147,21 +104,22 @@ class Items:
             if index is None or held.index == index:
                 return held
             return self._by_place.get((item_id, index), held)
-        if index is not None:
-            held = self._newest_at(index)
-            if held is None or _is_other(held.type, kind):
-                return None
-            return None if held.closed and item_id not in ("", held.id) else held
-        return None if item_id else self._newest_open(kind)
+        if index is None:
+            return None if item_id else self._newest_of(kind)
+        held = self._newest_at(index)
+        if held is None or _is_other(held.type, kind):
+            return None
+        return None if held.closed and item_id not in ("", held.id) else held
 
     def _newest_at(self, index: int) -> Item | None:
         held = self._at.get(index)
         return held[-1] if held else None
 
-    def _newest_open(self, kind: str) -> Item | None:
+    def _newest_of(self, kind: str) -> Item | None:
+        """Return the newest open item of a type."""
         held = self._of_type.get(kind)
         while held:
-            if not held[-1].closed:
+            if not held[-1].closed and held[-1].type == kind:
                 return held[-1]
             held.pop()
         return None
@@ -188,13 +146,11 @@ class Items:
         else:
             self._set(held, state)
 
-    def close(self, state: State, index: int | None, item_id: str) -> bool:
+    def close(self, state: State, index: int | None, sent: State) -> bool:
         """Take the item of a `done`; say whether that did anything."""
-        item_id, kind = _text(state, "id") or item_id, _text(state, "type")
+        item_id, kind = _text(state, "id") or _text(sent, "item_id"), type_of(state)
         held = self._find(item_id, index, kind)
-        if held is not None and held.type not in ("", kind):
-            held = None
-        if held is None:
+        if held is None or held.type not in ("", kind):
             self._room.note("item_not_added")
             held = self._open(state, index, built=False)
         elif held.closed:
@@ -210,31 +166,30 @@ class Items:
         for held in self._at.pop(index, ()):
             self._forget(held)
             held.closed = True
+            self._room.leave(held.kind)
         self._open(state, index, built=False)
 
     def _find_same(self, state: State, index: int | None) -> Item | None:
-        """Return the open item that an `added` speaks of once more, or at last."""
-        item_id, kind = _text(state, "id"), _text(state, "type")
-        held = self._by_id.get(item_id) if item_id else None
+        """Return the open item that an `added` gives at last, or once more."""
+        item_id, kind = _text(state, "id"), type_of(state)
         if index is not None:
             held = self._by_place.get((item_id, index)) or self._newest_at(index)
-        elif held is None:
-            held = self._newest_open(kind)
-            if held is None or not held.built:
-                return None
+        elif item_id in self._by_id:
+            held = self._by_id[item_id]
+        else:
+            held = self._newest_of(kind)
+            held = held if held is not None and held.built else None
         if held is None or held.closed:
             return None
-        if held.built:
-            # What never came contradicts nothing, and its type may be a guess.
-            is_same = not _is_other(held.type, kind)
-            if held.id and item_id:
-                is_same = held.id == item_id
-        else:
-            is_same = _traits(held.state) == _traits(state)
-        return held if is_same else None
+        if not held.built:
+            return held if _traits(held.state) == _traits(state) else None
+        # What never came contradicts nothing, and its type may be a guess.
+        if held.id and item_id:
+            return held if held.id == item_id else None
+        return None if _is_other(held.type, kind) else held
 
     def _open(self, state: State, index: int | None, *, built: bool) -> Item | None:
-        if not self._room.may_open(_text(state, "type")):
+        if not self._room.may_open(type_of(state)):
             return None
         if index is None:
             index = self._end
@@ -249,8 +204,7 @@ class Items:
 
     def _set(self, item: Item, state: State) -> None:
         self._forget(item)
-        before = item.type
-        item.state = state
+        before, item.state = item.type, state
         item.built = False
         if item.type != before:
             self._of_type.setdefault(item.type, []).append(item)
@@ -274,8 +228,13 @@ def _text(state: State, key: str) -> str:
     return value if type(value) is str else ""
 
 
+def type_of(value: Json) -> str:
+    """Return the type that an object says that it is of, or ""."""
+    return _text(value, "type") if type(value) is dict else ""
+
+
 def _traits(state: State) -> tuple[Json, ...]:
-    return _text(state, "id"), _text(state, "type"), state.get("call_id")
+    return _text(state, "id"), type_of(state), state.get("call_id")
 
 
 def _is_other(held: str, kind: str) -> bool:
@@ -285,7 +244,7 @@ def _is_other(held: str, kind: str) -> bool:
 
 def _named(item: Item, given: State) -> State:
     """Name the texts of an item by its type, which an unknown family did not know."""
-    kind = _text(given, "type")
+    kind = type_of(given)
     if item.type or not kind:
         return item.state
     return {key.removeprefix(f"{kind}_"): item.state[key] for key in item.state}
