@@ -59,8 +59,12 @@ class Family(Struct, frozen=True):
         return held, self.field
 
     def index_in(self, sent: State) -> int:
-        """Return the place in the list that an event is about; 0 where it names none."""
+        """Return the place in the list that an event is about, else the first."""
         return to_index(sent.get(self.index)) or 0
+
+    def is_open(self, state: State, sent: State) -> bool:
+        """Say whether the part that an event is about is there."""
+        return type(slots(state, self.among).get(self.index_in(sent))) is dict
 
     def text_in(self, sent: State) -> str | None:
         """Return the whole text that a `done` has, if any."""

@@ -113,7 +113,7 @@ class ResponsesFold(Fold[Response]):
     ) -> None:
         """Fold an event; see `Fold.add`."""
         self.effects.clear()
-        kind = sent.get("type")
+        kind: Json = sent.get("type")
         typed = type(kind) is str and kind != ""
         if not typed:
             kind = name  # some proxies strip one of the two
@@ -141,27 +141,18 @@ class ResponsesFold(Fold[Response]):
     def _add_event(self, kind: str, sent: State) -> None:
         if type(sent.get("response")) is dict or kind in _TERMINAL:
             self._add_lifecycle(kind, sent)
-            return
-        if self._terminal:
+        elif self._terminal:
             self.note("data_after_done")
-            return
-        # `response.FAMILY.WORD`, or `response.ITEM.WORD`.
-        head, _, word = kind.rpartition(".")
-        name = head.removeprefix(_OURS).replace(".", "_")
-        if word == "delta":
-            if family := family_of(name, sent):
-                self._add_delta(family, sent)
-        elif word not in ("added", "done"):
-            self._add_progress(name, word, sent)
-        elif name == "output_item" or type(sent.get("item")) is dict:
-            self._add_item(word, sent)
-        elif name.endswith("_part") or type(sent.get("part")) is dict:
-            self._add_part(name, word, sent)
-        elif name.endswith("_annotation") or type(sent.get("annotation")) is dict:
-            self._add_annotation(name, word, sent)
-        elif family := family_of(name, sent):
-            if word == "done" or family.is_set_by_added:
-                self._add_whole(family, sent)
+        else:
+            # `response.FAMILY.WORD`, or `response.ITEM.WORD`.
+            head, _, word = kind.rpartition(".")
+            name = head.removeprefix(_OURS).replace(".", "_")
+            if word == "delta":
+                self._add_delta(family_of(name, sent), sent)
+            elif word in ("added", "done"):
+                self._add_given(name, word, sent)
+            else:
+                self._add_progress(name, word, sent)
 
     def _add_other(self, kind: str, sent: State, name: str) -> None:
         """Take what is no event of a response by its kind."""
@@ -198,8 +189,8 @@ class ResponsesFold(Fold[Response]):
         if response:
             self._lay(response)
         self.effects.append(("response", response, HELD))
-        output = response.get("output")
-        has_output = type(output) is list and bool(output)
+        output: Json = response.get("output")
+        has_output = type(output) is list and output != []
         self.has_content = self.has_content or has_output
         if kind in _TERMINAL:
             self._end(kind, response)
@@ -240,6 +231,19 @@ class ResponsesFold(Fold[Response]):
             self.fail(error if is_error(error) else "response.failed")
 
     # --- Items ------------------------------------------------------------------------
+
+    def _add_given(self, name: str, word: str, sent: State) -> None:
+        """Take what an `added` or a `done` gives."""
+        if name == "output_item" or type(sent.get("item")) is dict:
+            self._add_item(word, sent)
+        elif name.endswith("_part") or type(sent.get("part")) is dict:
+            self._add_part(name, word, sent)
+        elif name.endswith("_annotation") or type(sent.get("annotation")) is dict:
+            self._add_annotation(name, word, sent)
+        else:
+            family = family_of(name, sent)
+            if family is not None and (word == "done" or family.is_set_by_added):
+                self._add_whole(family, sent)
 
     def _add_item(self, word: str, sent: State) -> None:
         item, index = sent.get("item"), to_index(sent.get("output_index"))
@@ -309,64 +313,65 @@ class ResponsesFold(Fold[Response]):
         annotations.put(annotations.end if index is None else index, annotation)
         self.effects.append(("annotation", annotation, HELD))
 
-    def _add_delta(self, family: Family, sent: State) -> None:
-        delta, logprobs = sent.get("delta"), _logprobs(family, sent)
-        if family.keyed:
-            self._add_keyed(family, sent)
-        elif type(delta) is str and (delta or logprobs):
-            item = self._find(sent, family.item, build=delta != "")
-            if item is None or not (delta or _is_open(item, family, sent)):
-                return
-            holder, key = family.place(item.state, sent)
-            if delta:
-                self.effects.append(("delta", delta, grow(holder, key, delta)))
-                self.has_content = True
-            if logprobs:
-                extend(holder, "logprobs", logprobs)
-                self.effects.append(("logprobs", logprobs, HELD))
-            padding = sent.get("obfuscation")
-            if type(padding) is str:
-                self.effects.append(("obfuscation", padding, DROPPED))
-
-    def _add_keyed(self, family: Family, sent: State) -> None:
-        """Append an object of texts, key by key."""
+    def _add_delta(self, family: Family | None, sent: State) -> None:
         delta = sent.get("delta")
-        texts = delta.items() if type(delta) is dict else ()
-        texts = [(key, text) for key, text in texts if type(text) is str]
-        if not any(text for _, text in texts):
+        if family is None:
+            return
+        if family.keyed:
+            self._add_keyed(family, delta, sent)
+            return
+        logprobs = _logprobs(family, sent)
+        if type(delta) is not str or not (delta or logprobs):
+            return
+        item = self._find(sent, family.item, build=delta != "")
+        if item is None or not (delta or family.is_open(item.state, sent)):
+            return
+        holder, key = family.place(item.state, sent)
+        if delta:
+            self.effects.append(("delta", delta, grow(holder, key, delta)))
+            self.has_content = True
+        if logprobs:
+            extend(holder, "logprobs", logprobs)
+            self.effects.append(("logprobs", logprobs, HELD))
+        padding = sent.get("obfuscation")
+        if type(padding) is str:
+            self.effects.append(("obfuscation", padding, DROPPED))
+
+    def _add_keyed(self, family: Family, delta: Json, sent: State) -> None:
+        """Append an object of texts, key by key."""
+        if type(delta) is not dict:
+            return
+        texts = {key: text for key, text in delta.items() if type(text) is str}
+        if not any(texts.values()):
             return
         item = self._find(sent, family.item, build=True)
         if item is None:
             return
         holder, _ = family.place(item.state, sent)
-        for key, text in texts:
+        for key, text in texts.items():
             grow(holder, key, text)
         self.has_content = True
         self.effects.append(("delta", delta, HELD))
 
     def _add_whole(self, family: Family, sent: State) -> None:
-        """Put what is whole in the place of what deltas built."""
-        text, entries = family.text_in(sent), sent.get(family.among)
-        if family.keyed:
-            text = None
-        else:
-            entries = None
-        if text is None and (type(entries) is not list or not entries):
+        """Put a whole text, or entries of a list, in the place of what deltas built."""
+        whole = sent.get(family.among) if family.keyed else family.text_in(sent)
+        if whole is None or type(whole) is not (list if family.keyed else str):
             return
         item = self._find(sent, family.item, build=True)
         if item is None:
             return
-        if text is not None:
+        if family.keyed:
+            entries = slots(item.state, family.among)
+            for index, entry in enumerate(whole, family.index_in(sent)):
+                entries.put(index, entry)
+        else:
             holder, key = family.place(item.state, sent)
-            holder[key] = text
+            holder[key] = whole
             if logprobs := _logprobs(family, sent):
                 holder["logprobs"] = logprobs
-        else:
-            held = slots(item.state, family.among)
-            for index, entry in enumerate(entries, family.index_in(sent)):
-                held.put(index, entry)
-        self.has_content = self.has_content or text != ""
-        self.effects.append(("done", sent, HELD))
+        self.has_content = self.has_content or bool(whole)
+        self.effects.append(("done", whole, HELD))
 
     # --- What is held -----------------------------------------------------------------
 
@@ -397,8 +402,12 @@ class ResponsesFold(Fold[Response]):
         error = sent.get("error")
         if is_error(error) or sent.get("status") == "failed":
             self.fail(error if is_error(error) else "response.failed")
-        if type(sent.get("output")) is list:
-            sent["output"] = self._cut(sent["output"])
+        output = sent.get("output")
+        self._output = []
+        if type(output) is list:
+            sent["output"] = self._output = self._cut(output)
+        self._terminal = sent.get("status") not in _UNDER_WAY
+        self._settled = sent.get("status") == "completed"
         self._body = sent
         return True
 
@@ -410,29 +419,29 @@ class ResponsesFold(Fold[Response]):
         cut_off: bool,  # noqa: ARG002 - what a terminal event said stands
     ) -> Ending:
         """Say how the stream ended; see `Fold.judge`."""
-        if self._body is not None:
-            under_way = self._body.get("status") in _UNDER_WAY
-            return Ending.TRUNCATED if under_way else Ending.COMPLETE
         if self._is_empty():
             return Ending.EMPTY
         return Ending.COMPLETE if self._terminal else Ending.TRUNCATED
 
     def unfinished(self) -> tuple[int, ...]:
         """Return the places, in the output, of the items that have not finished."""
-        if self._body is not None or self._output is not None:
-            whole = self._output if self._body is None else self._body.get("output")
-            settled = self._settled
-            if self._body is not None:
-                settled = self._body.get("status") == "completed"
-            items = [(item, settled) for item in whole] if type(whole) is list else []
+        if self._output is None:
+            items = [(_status(item.state), item.closed) for item in self._items]
         else:
-            items = [(i.state, i.closed or self._settled) for i in self._items]
-        return tuple(n for n, item in enumerate(items) if not _has_finished(*item))
+            statuses = [_status(item) for item in self._output]
+            # What stands in a last word and has no status is whole.
+            items = [(s, self._terminal and s != "in_progress") for s in statuses]
+        return tuple(
+            place
+            for place, (status, closed) in enumerate(items)
+            if status == "incomplete"
+            or not (closed or self._settled or status == "completed")
+        )
 
     def close(self) -> None:
         """Note what is known at the end."""
         super().close()
-        if self._body is not None or self._is_empty():
+        if self._is_empty() or self._body is not None:
             return
         if not self._terminal:
             self.note("no_done")
@@ -458,7 +467,7 @@ class ResponsesFold(Fold[Response]):
         return plain
 
     def _is_empty(self) -> bool:
-        return self._top is None and not self._items
+        return self._top is None and self._body is None and not self._items
 
     def _envelope(self) -> State:
         """Return what is said of the response, but its output."""
@@ -479,21 +488,11 @@ def _has_dots(kind: Json) -> bool:
     return type(kind) is str and "." in kind
 
 
-def _has_finished(item: Json, closed: bool) -> bool:  # noqa: FBT001 - of a pair
-    """Say whether an item is whole, by its own word or by that of an event."""
-    status = item.get("status") if type(item) is dict else None
-    if status == "incomplete":
-        return False
-    return closed or status == "completed"
+def _status(item: Json) -> Json:
+    return item.get("status") if type(item) is dict else None
 
 
 def _logprobs(family: Family, sent: State) -> list[Json]:
     """Return the log probabilities that an event adds to its part."""
     logprobs = sent.get("logprobs")
     return logprobs if family.part and type(logprobs) is list else []
-
-
-def _is_open(item: Item, family: Family, sent: State) -> bool:
-    """Say whether the part that an event is about is there."""
-    held = slots(item.state, family.among).get(family.index_in(sent))
-    return type(held) is dict

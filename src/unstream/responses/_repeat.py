@@ -62,13 +62,13 @@ def _where(event: _Delta) -> _Where:
 
 
 class Repeats:
-    """What the texts of one stream are appended to, by the type and address of events."""
+    """What texts are appended to, by the type and the address of their events."""
 
     __slots__ = ("_misses", "_newest", "_rest", "_writes", "is_ready")
 
     def __init__(self) -> None:
         self._writes: dict[_Where, Callable[[str], object]] = {}
-        self._newest: _Where = (None,) * 6  # type: ignore[assignment]
+        self._newest: _Where = (None,) * 6
         self._misses = 0
         self._rest = 0
         self.is_ready = False

@@ -54,7 +54,7 @@ __all__ = [
 class _Typed(Object):
     """An object whose `type` says which class takes it."""
 
-    required = ("type",)
+    required: ClassVar[tuple[str, ...]] = ("type",)
     kinds: ClassVar[dict[str, builtins.type[Object]]] = {}
 
     type: str = ""
