@@ -81,17 +81,15 @@ def _grow(
 
 
 def _part(
-    item_id: str, index: int, place: int, kind: str, texts: _Texts, draw: DrawFn
+    address: Event, kind: str, texts: _Texts, draw: DrawFn
 ) -> tuple[Json, list[Event]]:
-    """Make a part of a message or a reasoning, and the events that bring it."""
-    among = "summary" if kind == "summary_text" else "content"
+    """Make a part of an item, and the events that bring it."""
     field = "refusal" if kind == "refusal" else "text"
     family = "reasoning_summary_text" if kind == "summary_text" else kind
-    address = {"item_id": item_id, "output_index": index, f"{among}_index": place}
+    name = "reasoning_summary_part" if kind == "summary_text" else "content_part"
     part: Event = {"type": kind}
     if kind == "output_text":
         part["annotations"] = []
-    name = "reasoning_summary_part" if among == "summary" else "content_part"
     done = {**part, field: "".join(texts)}
     events = [
         ev(f"{name}.added", **address, part={**part, field: ""}),
@@ -127,8 +125,10 @@ def _items(draw: DrawFn, index: int) -> tuple[Json, list[Event]]:
         among = "summary" if kind == "reasoning" else "content"
         item[among], done[among] = [], []
         for place in range(draw(st.integers(0, 3))):
+            address = {"item_id": item_id, "output_index": index}
+            address[f"{among}_index"] = place
             part_kind = draw(st.sampled_from(_PARTS[kind]))
-            part, more = _part(item_id, index, place, part_kind, draw(_texts), draw)
+            part, more = _part(address, part_kind, draw(_texts), draw)
             done[among].append(part)
             events += more
     else:
@@ -189,8 +189,14 @@ _KINDS: Final = (
     *("response.output_text.annotation.added", "response.refusal.delta"),
     *("response.reasoning_summary_part.added", "response.reasoning_text.delta"),
     *("response.reasoning_summary_text.delta", "response.reasoning_summary_text.done"),
-    *("response.function_call_arguments.delta", "response.function_call.arguments.done"),
-    *("response.custom_tool_call_input.delta", "response.code_interpreter_call_code.done"),
+    *(
+        "response.function_call_arguments.delta",
+        "response.function_call.arguments.done",
+    ),
+    *(
+        "response.custom_tool_call_input.delta",
+        "response.code_interpreter_call_code.done",
+    ),
     *("response.shell_call_command.added", "response.shell_call_command.delta"),
     *("response.shell_call_output_content.delta", "response.mcp_call_arguments.delta"),
     *("response.shell_call_output_content.done", "response.robot_call_script.delta"),

@@ -30,9 +30,9 @@ from unstream.responses import PROTOCOL, Response
 # --- Cuts, looks, roads ---------------------------------------------------------------
 
 
-@given(streams, sizes, limits, st.booleans())
+@given(body=streams, into=sizes, bounds=limits, fast=st.booleans())
 def test_cuts_do_not_matter(
-    body: bytes, into: list[int], bounds: Limits, fast: bool
+    body: bytes, into: list[int], bounds: Limits, *, fast: bool
 ) -> None:
     whole = fold_reads([body], limits=bounds)
     parts = fold_reads(cut(body, into), limits=bounds, fast=fast)
@@ -148,9 +148,9 @@ def test_a_whole_stream_folds_to_its_last_word(
     assert outcome.unfinished == ()
 
 
-@given(answers, st.booleans())
+@given(answer=answers, fast=st.booleans())
 def test_without_its_last_word_a_stream_folds_to_the_same_output(
-    answer: tuple[Json, list[Event]], fast: bool
+    answer: tuple[Json, list[Event]], *, fast: bool
 ) -> None:
     want, events = answer
     outcome = fold_reads([frame(events[:-1])], fast=fast)
@@ -249,7 +249,7 @@ _NUMBERED: Final[dict[str, Callable[[int], Event]]] = {
         "shell_call_output_content.delta", output_index=0, delta={f"k{n}": "x"}
     ),
     "unknown families": lambda n: ev(f"x{n}.delta", output_index=0, delta="x"),
-    "lifecycle": lambda n: ev("in_progress", response=response(**{f"k{n}": 1})),
+    "lifecycle": lambda n: ev("in_progress", response={**response(), f"k{n}": 1}),
     "snapshots": lambda _: ev("in_progress", response=response("queued", {"a": 1})),
     "responses": lambda n: ev("created", response=response(id=f"resp_{n}")),
     "pings": lambda _: {"type": "keepalive"},
@@ -259,7 +259,7 @@ _NUMBERED: Final[dict[str, Callable[[int], Event]]] = {
 
 @pytest.mark.parametrize("name", _NUMBERED)
 @pytest.mark.parametrize("fast", [True, False])
-def test_time_is_linear_in_the_events(name: str, fast: bool) -> None:
+def test_time_is_linear_in_the_events(name: str, *, fast: bool) -> None:
     def reads(n: int) -> list[bytes]:
         return [frame([item(0)]), *(frame([_NUMBERED[name](i)]) for i in range(n))]
 
