@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -53,6 +53,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     id: str = ""
     retry: int | None = None
+
+
+class Run(list[bytes]):
+    """Payloads of events of one unnamed data line each; `size` is their length."""
+
+    size = 0
 
 
 class Decoder:
@@ -140,7 +146,7 @@ class Decoder:
                     events.append(Event("message", payload, self.last_event_id))
         return events
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
         A run stands for events of one unnamed data line each; see *Warning*.
@@ -167,11 +173,14 @@ class Decoder:
         if len(block) > self._limit:
             yield from self._read(block)
             return
-        run = block.split(b"\n\ndata: ")
+        run = Run(block.split(b"\n\ndata: "))
+        run.size = len(block) - 8 * len(run) + 2
         run[0] = run[0][6:]
         rest = run.pop()
+        run.size -= len(rest)
         if rest[-2:] == b"\n\n":
             run.append(rest[:-2])
+            run.size += len(rest) - 2
             rest = None
         if run:
             self._has_fields = True
