@@ -254,7 +254,14 @@ class Accumulator(Generic[T]):
 
     def _take(self, event: Event) -> None:
         """Take an event by itself."""
-        data, name = event.data, "" if event.event == "message" else event.event
+        data, name = event.data, event.event
+        if name == "message":
+            if _LF not in data:
+                run = Run((data,))
+                run.size = len(data)
+                self._take_run(run)
+                return
+            name = ""
         sent = self._fold.read(data)
         if sent is None:
             self._take_odd(data, name)

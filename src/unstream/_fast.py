@@ -233,23 +233,34 @@ class FastPath:
         template.write(texts)
         return stop
 
-    def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
-        """Take lines while each is of one of the templates; return how many."""
+    def _take_each(
+        self, lines: Sequence[bytes], *, framed: bool, strictly: bool = False
+    ) -> int:
+        """Take lines while each is of one of the templates; return how many.
+
+        Whether the middle of a line is there is looked at beforehand only `strictly`:
+        mostly it is, and else it is found out when nothing is written yet.
+        """
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t) for t in templates]
+        shapes = [(*(t.framed if framed else t.plain), t.middle, t) for t in templates]
         touched: list[_Template] = []
-        which, taken, last = 0, 0, len(shapes) - 1
+        # Interleaved choices follow each other in the same order again and again.
+        follow = [*range(-1, len(shapes) - 1)]
+        taken, which, before = 0, 0, 0
+        prefix, suffix, around, middle, template = shapes[0]
         for line in lines:
-            prefix, suffix, around, template = shapes[which]
+            if which != before:
+                prefix, suffix, around, middle, template = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around or template.middle not in body:
+            if len(line) - len(body) != around or (strictly and middle not in body):
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, template = shape
+                    prefix, suffix, around, middle, template = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around and template.middle in body:
+                    if len(line) - len(body) == around and middle in body:
                         break
                 else:
                     break
+                follow[before] = which
             if not template.bodies:
                 # What goes to one text must stay in order: it is written at the end.
                 if any(template.shares(other) for other in touched):
@@ -257,8 +268,8 @@ class FastPath:
                 touched.append(template)
             template.bodies.append(body)
             taken += 1
-            # They follow each other in the order in which they were learned.
-            which = which - 1 if which else last
+            before = which
+            which = follow[which]
         try:
             texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in touched]
         except ValueError:
@@ -267,10 +278,12 @@ class FastPath:
             if texts is not None:
                 template.write(texts[place])
             template.bodies.clear()
+        if texts is None and not strictly:
+            return self._take_each(lines, framed=framed, strictly=True)
         if texts is None:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
             if half:
-                return self._take_each(half, framed=framed)
+                return self._take_each(half, framed=framed, strictly=True)
             self._templates = []  # so that it is not tried again at each fault
             self._credit = 0
             return 0

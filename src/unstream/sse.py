@@ -35,6 +35,8 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
+# A longer payload that is unfinished is kept as a line, to which bytes can be added.
+_TAIL: Final = 4096
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -88,6 +90,7 @@ class Decoder:
         "_line_lost",
         "_size",
         "_skipping",
+        "_tail",
         "last_event_id",
         "n_skipped",
         "n_unknown",
@@ -111,6 +114,7 @@ class Decoder:
         self._skipping = False
         self._has_fields = False
         self._is_idle = False  # until it is known that no byte order mark comes
+        self._tail: bytes | None = None  # of a run: a payload that is unfinished
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -124,7 +128,7 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._is_idle and not self._after_cr
+        return self._is_idle and self._tail is None and not self._after_cr
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -154,6 +158,12 @@ class Decoder:
         block = self._normalise(data)
         if not block:
             return
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+                yield from self._split(block, tail)
+                return
+            self._read(b"data: " + tail)
         if not self._is_idle:
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
@@ -172,10 +182,22 @@ class Decoder:
             block = block[start:]
         if len(block) > self._limit:
             yield from self._read(block)
-            return
+        else:
+            yield from self._split(block, None)
+
+    def _split(self, block: bytes, tail: bytes | None) -> Iterator[Run | Event]:
+        """Split a block into payloads; it begins with `data: ` or goes on with `tail`.
+
+        What is unfinished is kept as the next tail, or read line by line.
+        """
         run = Run(block.split(b"\n\ndata: "))
-        run.size = len(block) - 8 * len(run) + 2
-        run[0] = run[0][6:]
+        run.size = len(block) - 8 * len(run) + 8
+        if tail is None:
+            run[0] = run[0][6:]
+            run.size -= 6
+        else:
+            run[0] = tail + run[0]
+            run.size += len(tail)
         rest = run.pop()
         run.size -= len(rest)
         if rest[-2:] == b"\n\n":
@@ -185,7 +207,11 @@ class Decoder:
         if run:
             self._has_fields = True
             yield run
-        if rest is not None:
+        if rest is None:
+            return
+        if len(rest) < _TAIL and _LF not in rest:
+            self._tail = rest
+        else:
             yield from self._read(b"data: " + rest)
 
     def reread(self, payload: bytes) -> list[Event]:
@@ -201,6 +227,9 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
+            if self._tail is not None:
+                self._read(b"data: " + self._tail)
+                self._tail = None
             line = (self._head or b"") + bytes(self._line)
             self._line.clear()
             self._head = None
