@@ -1,6 +1,7 @@
 """Fold a streamed chat completion back into the complete one."""
 
 from unstream._accumulator import Accumulator, afold, fold, fold_chunks
+from unstream._exchange import Exchange
 from unstream._limits import Limits
 from unstream._outcome import (
     EmptyStream,
@@ -38,6 +39,7 @@ __all__ = [
     "Custom",
     "EmptyStream",
     "Ending",
+    "Exchange",
     "Function",
     "LimitExceeded",
     "Limits",

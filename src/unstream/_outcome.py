@@ -74,6 +74,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """When things came; the adapters set it, the fold itself has no clock."""
     undecoded: str | None = None
     """The content coding that the body, or the rest of it, could not be read in."""
+    interrupted: str | None = None
+    """Who ended the exchange early, as an adapter saw it: "client" or "upstream"."""
 
     def unwrap(self) -> ChatCompletion:
         """Return the completion of a stream that ended well.

@@ -161,7 +161,7 @@ def client(library: str, seen: Seen, limits: Limits | None = None) -> Iterator[A
 
     module = pytest.importorskip(library)
     with module.Client(timeout=WAIT, trust_env=False) as one:
-        yield observe(one, lambda _, outcome: seen.note(outcome), limits=limits)
+        yield observe(one, lambda outcome, _: seen.note(outcome), limits=limits)
 
 
 @asynccontextmanager
@@ -171,7 +171,7 @@ async def aclient(
     """Give an async client that is observed by an async callback."""
     from unstream.httpx import observe
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome, _: Any) -> None:
         await seen.anote(outcome)
 
     module = pytest.importorskip(library)
@@ -189,13 +189,13 @@ def by_asgi(*, is_async: bool) -> Road:
         from tests.adapters.server import Returns, relay, serving
         from unstream.asgi import Middleware
 
-        async def anote(_: Any, outcome: Outcome) -> None:
+        async def anote(outcome: Outcome, _: Any) -> None:
             await seen.anote(outcome)
 
         app = Returns(
             Middleware(
                 relay(lambda: script.url),
-                anote if is_async else lambda _, outcome: seen.note(outcome),
+                anote if is_async else lambda outcome, _: seen.note(outcome),
                 limits=limits,
             )
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.upstream import PATH, WAIT, Script, Upstream, events
-from unstream import Accumulator, Ending, Outcome
+from unstream import Accumulator, Ending, Exchange, Outcome
 from unstream.asgi import Middleware
 
 HELLO = events("Hel", "lo")
@@ -57,7 +57,7 @@ class Run:
         self.scope = SCOPE if scope is None else scope
         self.error = error
         self.sent: list[Message] = []
-        self.calls: list[tuple[Any, Outcome]] = []
+        self.calls: list[tuple[Outcome, Exchange]] = []
         self.order: list[str] = []
         self.app = Middleware(self._app, self._note, **options)
 
@@ -67,15 +67,15 @@ class Run:
 
     async def _app(self, scope: Any, receive: Any, send: Send) -> None:
         assert scope is self.scope
-        assert receive == self._receive
+        self.receive = receive
         NAME.set("inside")
         for message in self.messages:
             await send(message)
         if self.error is not None:
             raise self.error
 
-    def _note(self, scope: Any, outcome: Outcome) -> None:
-        self.calls.append((scope, outcome))
+    def _note(self, outcome: Outcome, exchange: Exchange) -> None:
+        self.calls.append((outcome, exchange))
         self.order.append(f"call {NAME.get()}")
 
     async def _send(self, message: Message) -> None:
@@ -90,8 +90,8 @@ def test_every_message_is_the_very_same_and_the_call_comes_last() -> None:
     messages = whole_stream()
     run = Run(messages)()
     assert [id(one) for one in run.sent] == [id(one) for one in messages]
-    [(scope, outcome)] = run.calls
-    assert scope is SCOPE
+    [(outcome, exchange)] = run.calls
+    assert exchange.native is SCOPE
     assert outcome.unwrap().choices[0].message.text() == "Hello"
     # The context is that of the application where it began to answer.
     assert run.order[-1] == "call inside"
@@ -185,7 +185,7 @@ def test_a_body_without_its_keys_is_the_empty_end() -> None:
     messages = [*whole_stream()[:-1], {"type": "http.response.body"}]
     run = Run(messages)()
     assert run.sent[-1] == {"type": "http.response.body"}
-    assert run.calls[0][1].ending is Ending.COMPLETE
+    assert run.calls[0][0].ending is Ending.COMPLETE
 
 
 def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
@@ -203,7 +203,7 @@ def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
 
 def test_no_final_body() -> None:
     run = Run(whole_stream()[:5])()
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.COMPLETE
     assert not outcome.done
 
@@ -213,7 +213,7 @@ def test_an_application_that_raises(error: BaseException) -> None:
     run = Run(whole_stream()[:3], error=error)
     with pytest.raises(type(error)):
         run()
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.TRUNCATED
     assert outcome.n_bytes == len(b"".join(HELLO[:2]))
 
@@ -236,7 +236,7 @@ def test_a_send_that_raises_is_the_application_s_own() -> None:
         if b"lo" in message.get("body", b""):
             raise OSError("gone")
 
-    middleware = Middleware(app, lambda _, outcome: calls.append(outcome))
+    middleware = Middleware(app, lambda outcome, _: calls.append(outcome))
     with pytest.raises(OSError, match="gone"):
         asyncio.run(middleware(dict(SCOPE), refuse, send))
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
@@ -253,7 +253,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
         sent.set()
         await asyncio.Event().wait()
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome, _: Any) -> None:
         await released.wait()
         calls.append(outcome)
         done.set()
@@ -290,7 +290,7 @@ def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None
         sender.cancel()
         await asyncio.wait([sender])
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome, _: Any) -> None:
         started.set()
         await released.wait()
         calls.append(outcome)
@@ -322,7 +322,7 @@ def test_what_comes_after_the_end_is_not_ours(caplog: pytest.LogCaptureFixture) 
     messages = [*whole_stream(), body(b"more", more=False)]
     run = Run(messages)()
     assert run.sent == messages
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.COMPLETE
     assert not caplog.text
 
@@ -362,7 +362,7 @@ def test_a_client_that_is_killed(server: Upstream) -> None:
     outcomes: queue.Queue[Outcome] = queue.Queue()
     script = server.serve(Script(HELLO, end="open"))
     app = Returns(
-        Middleware(relay(lambda: script.url), lambda _, one: outcomes.put(one))
+        Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
     )
     with serving(app) as address:
         port = int(address.rpartition(":")[2])
@@ -389,7 +389,7 @@ def test_a_client_that_is_slow(server: Upstream) -> None:
     outcomes: queue.Queue[Outcome] = queue.Queue()
     text = "x" * 10_000
     script = server.serve(Script(events(*[text] * 300)))
-    app = Middleware(relay(lambda: script.url), lambda _, one: outcomes.put(one))
+    app = Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
     with serving(app) as address:
         port = int(address.rpartition(":")[2])
         with socket.socket() as client:
@@ -421,7 +421,7 @@ def test_beside_the_gzip_of_starlette(*, outside: bool, server: Upstream) -> Non
     app = relay(lambda: script.url)
     if outside:
         app = GZipMiddleware(app, minimum_size=1)
-    app = Middleware(app, lambda _, one: outcomes.put(one))
+    app = Middleware(app, lambda one, _: outcomes.put(one))
     if not outside:
         app = GZipMiddleware(app, minimum_size=1)
     with serving(app) as address:

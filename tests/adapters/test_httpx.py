@@ -188,7 +188,7 @@ def test_the_client_comes_back_and_its_other_hooks_stay(
     with module.Client(
         event_hooks={"response": [before]}, timeout=WAIT, trust_env=False
     ) as http:
-        assert observe(http, lambda _, outcome: seen.note(outcome)) is http
+        assert observe(http, lambda outcome, _: seen.note(outcome)) is http
         http.event_hooks["response"].append(lambda _: order.append("after"))
         answer = http.post(script.url)
         assert answer.content == script.body
@@ -230,7 +230,7 @@ def test_select(server: Upstream, library: str) -> None:
         (None, 0),
     ):
         with module.Client(timeout=WAIT, trust_env=False) as http:
-            observe(http, lambda _, one: calls.append(one), select=select)
+            observe(http, lambda one, _: calls.append(one), select=select)
             assert http.put(script.url).content == script.body
         assert len(calls) == n_calls
         calls.clear()
@@ -241,7 +241,7 @@ def test_a_response_that_is_never_read(server: Upstream, library: str) -> None:
     calls: list[Outcome] = []
     script = server.serve(Script(HELLO, end="open"))
     with module.Client(timeout=WAIT, trust_env=False) as http:
-        observe(http, lambda _, one: calls.append(one))
+        observe(http, lambda one, _: calls.append(one))
         with http.stream("POST", script.url):
             pass
     assert [outcome.ending for outcome in calls] == [Ending.EMPTY]
@@ -284,7 +284,7 @@ def test_two_observers_see_the_same(server: Upstream, library: str) -> None:
     script = server.serve(Script(HELLO))
     with module.Client(timeout=WAIT, trust_env=False) as http:
         for _ in range(2):
-            observe(http, lambda _, one: calls.append(one))
+            observe(http, lambda one, _: calls.append(one))
         assert http.post(script.url).content == script.body
     assert [outcome.ending for outcome in calls] == [Ending.COMPLETE] * 2
 
@@ -308,7 +308,7 @@ def test_redirects_are_followed_and_the_answer_is_watched(
         timeout=WAIT,
         trust_env=False,
     ) as http:
-        observe(http, lambda _, one: calls.append(one))
+        observe(http, lambda one, _: calls.append(one))
         assert http.post(f"http://gate{PATH}").content == script.body
     assert [outcome.ending for outcome in calls] == [Ending.COMPLETE]
 
@@ -364,7 +364,7 @@ def test_a_response_that_is_complete_already(
     )
     calls: list[Outcome] = []
 
-    async def note(_: Any, outcome: Outcome) -> None:
+    async def note(outcome: Outcome, _: Any) -> None:
         calls.append(outcome)
 
     async def go() -> None:
@@ -376,7 +376,7 @@ def test_a_response_that_is_complete_already(
         asyncio.run(go())
     else:
         with module.Client(transport=transport) as http:
-            observe(http, lambda _, outcome: calls.append(outcome))
+            observe(http, lambda outcome, _: calls.append(outcome))
             assert http.post(f"http://x{PATH}").content == content
     [outcome] = calls
     assert outcome.completion is not None

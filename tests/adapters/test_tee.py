@@ -14,7 +14,7 @@ import pytest
 
 from tests.adapters.upstream import choice, event, events
 from unstream import Accumulator, EmptyStream, Ending, Limits, Outcome, atee, tee
-from unstream._tap import Tap, guard, is_chat, is_watched
+from unstream._tap import Tap, guard, is_inference, is_watched
 
 HELLO = events("Hel", "lo")
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="")
@@ -517,11 +517,11 @@ def test_what_is_watched() -> None:
     assert not is_watched(200, "")
     assert not is_watched(200, "application/x-ndjson")
     assert not is_watched(429, "application/json")
-    assert is_chat("POST", "/v1/chat/completions")
-    assert is_chat("POST", "/openai/deployments/gpt/chat/completions/")
-    assert not is_chat("GET", "/v1/chat/completions")
-    assert not is_chat("POST", "/v1/chat/completions/123")
-    assert not is_chat("POST", "/v1/embeddings")
+    assert is_inference("POST", "/v1/chat/completions")
+    assert is_inference("POST", "/openai/deployments/gpt/chat/completions/")
+    assert not is_inference("GET", "/v1/chat/completions")
+    assert not is_inference("POST", "/v1/chat/completions/123")
+    assert not is_inference("POST", "/v1/embeddings")
 
 
 def test_a_guard_lets_nothing_through(caplog: pytest.LogCaptureFixture) -> None:
