@@ -49,14 +49,15 @@ __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"
 
 OnFinish: TypeAlias = Callable[[Outcome], Any]
 Side: TypeAlias = Literal["client", "upstream"]
+_Work: TypeAlias = Coroutine[Any, Any, None]
 _Wait: TypeAlias = Callable[[], Awaitable[None]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # A turn of the loop: 23 ms of the worst stream, 0.2 ms of an ordinary one.
 _TURN: Final = 16 * 1024
-# As much of a turn as a slice counts at least: it may stand for 4 KiB that were taken
-# in and gave nothing, such as empty members of gzip.
+# What an empty slice counts of it: 4 KiB may have been taken in that gave nothing, such
+# as empty members of gzip.
 _LEAST: Final = 4 * 1024
 # What most transports hand out at once; data beyond that is cut.
 _BLOCK: Final = 64 * 1024
@@ -77,6 +78,8 @@ _FATAL: Final = (KeyboardInterrupt, SystemExit)
 # As in `inspect`, which takes 5 ms to import.
 _CO_VARARGS: Final = 0x04
 _CO_COROUTINE: Final = 0x80
+
+_RAISED: Final = "on_finish raised"
 
 # The callbacks that are running: asyncio itself keeps but weak references to tasks.
 _running: Final[set[Any]] = set()
@@ -356,16 +359,16 @@ class Tap:
         cancellation.
         """
         if self._wait is None:
-            work: Coroutine[Any, Any, None]
+            work: _Work
             if self.read_some():
                 work = self._catch_up()
             elif (later := self._enter()) is not None:
                 work = _settle(later)
             else:
                 return
-            self._wait = _spawn(work, self._context)
+            self._wait = _spawn(work, self._context, self._cut_off)
             if self._wait is None:
-                await _stay(work)
+                await _stay(work, self._cut_off)
                 return
         await self._wait()
 
@@ -383,8 +386,9 @@ class Tap:
                 self._slices = slices = self._cut(data)
             piece = next(slices, None)
             if piece is not None:
-                self._feed(piece)
-                return max(len(piece), _LEAST)
+                if piece:
+                    self._feed(piece)
+                return len(piece) or _LEAST
             self._slices, size = None, 0
         self._look()
         if self._queue:  # it is empty where the rest was given up
@@ -428,18 +432,26 @@ class Tap:
     # --- The end ----------------------------------------------------------------------
 
     def _enter(self) -> Awaitable[Any] | None:
-        # Not a second time: the callback itself may come by here, in that context.
-        return None if self._on_finish is None else self._context.run(self._call)
+        if self._on_finish is None:  # the callback itself may come by here again
+            return None
+        try:
+            return self._context.run(self._call)
+        except RuntimeError:  # it is entered: `_catch_up` was cut off
+            return self._call()
 
     async def _catch_up(self) -> None:
         """Read what is left, with turns of the loop, and call back."""
-        try:
-            while self.read_some():
-                await _turn()
-        finally:  # cancelled where the loop ends, it reads the rest at once
-            later = self._call()
-        if later is not None:
-            await _settle(later)
+        while self.read_some():
+            await _turn()
+        if (later := self._call()) is not None:
+            await later
+
+    def _cut_off(self) -> None:
+        # The loop ends: what is left is read at once, for there is no later.
+        if self._on_finish is None:
+            log("on_finish was cancelled")
+        else:
+            self.finish()
 
     def _call(self) -> Awaitable[Any] | None:
         on_finish, self._on_finish = self._on_finish, None
@@ -452,7 +464,7 @@ class Tap:
         except _FATAL:
             raise
         except BaseException:  # a CancelledError, which is of something else
-            log("on_finish raised")
+            log(_RAISED)
             return None
         return later if isinstance(later, Awaitable) else None
 
@@ -520,57 +532,75 @@ async def _turn() -> None:
         await asyncio.sleep(0)
 
 
-def _spawn(work: Coroutine[Any, Any, None], context: Context) -> _Wait | None:
-    """Run something by itself, and return what waits for it; None without a loop."""
+def _spawn(work: _Work, context: Context, cut_off: Callable[[], None]) -> _Wait | None:
+    """Run something by itself, and return what waits for it; None without a loop.
+
+    `cut_off` is called where it is cancelled.
+    """
     if (trio := _trio()) is not None:
-        done = trio.Event()
+        return _spawn_in_trio(trio, work, context, cut_off)
+    if (asyncio := _asyncio()) is not None:
+        return _spawn_in_asyncio(asyncio, work, context, cut_off)
+    return None
 
-        async def run() -> None:
-            try:
-                await work
-            except trio.Cancelled:
-                log("on_finish was cancelled")
-                raise
-            except _FATAL:
-                raise
-            except BaseException:  # which would end trio itself
-                log("on_finish raised")
-            finally:
-                done.set()
 
-        trio.lowlevel.spawn_system_task(run, context=context)
-        wait: _Wait = done.wait
-        return wait
-    if (asyncio := _asyncio()) is None:
-        return None
+def _spawn_in_trio(
+    trio: Any, work: _Work, context: Context, cut_off: Callable[[], None]
+) -> _Wait:
+    done = trio.Event()
+
+    async def run() -> None:
+        try:
+            await work
+        except trio.Cancelled:
+            cut_off()
+            raise
+        except _FATAL:
+            raise
+        except BaseException:  # which would end trio itself
+            log(_RAISED)
+        finally:
+            done.set()
+
+    # A system task: no scope of the request cancels it.
+    trio.lowlevel.spawn_system_task(run, context=context)
+    wait: _Wait = done.wait
+    return wait
+
+
+def _spawn_in_asyncio(
+    asyncio: Any, work: _Work, context: Context, cut_off: Callable[[], None]
+) -> _Wait:
     task = asyncio.get_running_loop().create_task(work, context=context)
-    _running.add(task)
-    task.add_done_callback(_end)
 
-    async def wait_for_task() -> None:
+    def end(_: Any) -> None:
+        _running.discard(task)
+        if task.cancelled():
+            cut_off()
+        elif (error := task.exception()) is not None:
+            log(_RAISED, error)
+
+    async def wait() -> None:
         current = asyncio.current_task()
         if not (task.done() or (current is not None and current.cancelling())):
             await asyncio.wait((task,))  # which, cancelled, leaves the task alone
 
-    return wait_for_task
+    _running.add(task)
+    task.add_done_callback(end)
+    return wait
 
 
-def _end(task: Any) -> None:
-    _running.discard(task)
-    if task.cancelled():
-        log("on_finish was cancelled")
-    elif (error := task.exception()) is not None:
-        log("on_finish raised", error)
-
-
-async def _stay(work: Coroutine[Any, Any, None]) -> None:
+async def _stay(work: _Work, cut_off: Callable[[], None]) -> None:
     """Run something here."""
     try:
         await work
-    except (GeneratorExit, *_FATAL):  # who drives this has closed it
+    except GeneratorExit:  # who drives this has closed it
+        cut_off()
+        raise
+    except _FATAL:
         raise
     except BaseException:
-        log("on_finish raised")
+        log(_RAISED)
 
 
 async def _settle(later: Awaitable[Any]) -> None:

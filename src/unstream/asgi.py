@@ -158,7 +158,10 @@ class _Watch:
 
     def _answer(self, message: Message) -> None:
         scope, status = self._scope, message["status"]
-        received, sent = headers(scope.get("headers", ())), headers(message["headers"])
+        received, sent = (
+            headers(scope.get("headers", ())),
+            headers(message.get("headers", ())),
+        )
         kind = sent.get("content-type", "")
         if not is_watched(status, kind):
             return
