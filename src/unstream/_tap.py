@@ -121,8 +121,8 @@ def _kind(content_type: str) -> str:
 def guard(function: Callable[P, T]) -> Callable[P, T | None]:
     """Make a function log what it raises, and return None in its place.
 
-    For what runs in the way of the data: a response about which it raises is not
-    watched.
+    For what runs in the way of the data: an exchange about which it raises is not
+    watched, or without what it would have noted.
     """
 
     @wraps(function)
@@ -132,7 +132,7 @@ def guard(function: Callable[P, T]) -> Callable[P, T | None]:
         except _FATAL:
             raise
         except BaseException:  # the observer never breaks the observed
-            log("a response is not watched")
+            log("an exchange is not watched, or not wholly")
             return None
 
     return guarded

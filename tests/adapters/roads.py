@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.adapters.upstream import WAIT, Script
-from unstream import Exchange, Limits, Outcome, atee, tee
+from unstream import Accumulator, Exchange, Limits, Outcome, atee, tee
 
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("context", default="")
 
@@ -71,6 +71,37 @@ class Seen:
             script.step()
             if stop is not None and len(self.pieces) >= stop:
                 break
+
+
+# A turn, that of an end which follows at once, and a slice more.
+MOST = 3 * 16 * 1024
+
+
+class Fed:
+    """Note how many bytes were fed in each turn of a loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.turns = [0]
+        feed = Accumulator.feed
+
+        def noted(accumulator: Accumulator, data: bytes) -> None:
+            self.turns[-1] += len(data)
+            feed(accumulator, data)
+
+        monkeypatch.setattr(Accumulator, "feed", noted)
+
+    async def tick(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.turns.append(0)
+
+    def run(self, work: Any) -> None:
+        async def go() -> None:
+            other = asyncio.create_task(self.tick())
+            await work
+            other.cancel()
+
+        asyncio.run(go())
 
 
 class Road(Protocol):

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.adapters.upstream import choice, event, events, packed
+from tests.adapters.roads import MOST, Fed
+from tests.adapters.upstream import BOMB, SPARSE, choice, event, events, packed
 from unstream import Accumulator, EmptyStream, Ending, Limits, Outcome, atee, tee
 from unstream._tap import Tap, guard, is_inference, is_watched
 
@@ -680,36 +681,6 @@ def test_what_was_not_awaited_is_refused() -> None:
 
 # --- Turns of the event loop ----------------------------------------------------------
 
-SPARSE = b": \n" * 100_000  # much, that stands for nothing
-BOMB = packed(SPARSE + b"".join(HELLO))
-
-
-class Fed:
-    """Note how many bytes were fed in each turn of a loop."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.turns = [0]
-        feed = Accumulator.feed
-
-        def noted(accumulator: Accumulator, data: bytes) -> None:
-            self.turns[-1] += len(data)
-            feed(accumulator, data)
-
-        monkeypatch.setattr(Accumulator, "feed", noted)
-
-    async def tick(self) -> None:
-        while True:
-            await asyncio.sleep(0)
-            self.turns.append(0)
-
-    def run(self, work: Any) -> None:
-        async def go() -> None:
-            other = asyncio.create_task(self.tick())
-            await work
-            other.cancel()
-
-        asyncio.run(go())
-
 
 def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
     monkeypatch: pytest.MonkeyPatch,
@@ -727,11 +698,8 @@ def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
     fed.run(read())
     assert max(fed.turns) <= MOST
     [outcome] = calls
-    assert sum(fed.turns) == outcome.n_bytes == len(SPARSE + b"".join(HELLO)) + 8
+    assert sum(fed.turns) == outcome.n_bytes == len(SPARSE) + len(b"".join(HELLO)) + 8
     assert outcome.unwrap().choices[0].message.text() == "Hello"
-
-
-MOST = 3 * 16 * 1024  # a turn, that of an end which follows at once, and a slice
 
 
 @pytest.mark.parametrize("coding", ["gzip", ""])

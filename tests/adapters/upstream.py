@@ -233,3 +233,7 @@ def whole(text: str) -> bytes:
 def packed(data: bytes, level: int = 9) -> bytes:
     """Compress with gzip."""
     return gzip.compress(data, level)
+
+
+SPARSE = b": \n" * 100_000  # much, that stands for nothing
+BOMB = packed(SPARSE + b"".join(events("Hel", "lo")))
