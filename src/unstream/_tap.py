@@ -24,8 +24,8 @@ __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"
 
 # Operations we want to support:
 # - note data when it came, before it is handed on (`hold`)
-# - fold it after it was handed on: all of it (`read`), or for one turn of an event
-#   loop (`read_some`, `aread`)
+# - fold it after it was handed on: all of it (`read`), or as much as fits into a turn
+#   of an event loop (`read_some`, and `aread` where that leaves too much)
 # - call back, once, whatever becomes of the response (`finish`, `afinish`)
 # Goals:
 # - who reads never waits for the fold
@@ -289,21 +289,22 @@ class Tap:
         try:
             if isinstance(data, bytearray | memoryview):
                 data = memoryview(data).tobytes()  # it may change before it is read
-            if isinstance(data, bytes) and not data:
+            is_chunk = not isinstance(data, bytes)
+            if not (data or is_chunk):
                 return
             arrival = perf_counter() - self._start
             if self._first_byte is None:
                 self._first_byte = arrival
             if self._is_blind:
                 return
-            if isinstance(data, bytes):
+            if is_chunk:
+                self.read()
+                self._arrival = arrival
+                self._accumulator.add(data)
+                self._look()
+            else:
                 self._queue.append((arrival, data))
                 self._n_waiting += len(data) + _ITEM
-            else:
-                self.read()
-                self._accumulator.add(data)
-                self._arrival = arrival
-                self._look()
         except _FATAL:
             raise
         except BaseException as error:  # as above
@@ -315,9 +316,9 @@ class Tap:
             pass
 
     def read_some(self) -> bool:
-        """Fold of what is held what fits into a turn; say whether more is left.
+        """Fold what fits into a turn of a loop; say whether more is left.
 
-        Never raises.
+        Where it is, an async adapter awaits `aread`. Never raises.
         """
         try:
             room = _TURN
@@ -330,12 +331,13 @@ class Tap:
         return bool(self._queue)
 
     async def aread(self) -> None:
-        """Do the same; go on, with turns of the loop, where too much is left.
+        """Go on, with turns of the loop, where too much is left to be put off.
 
         Raises nothing but the cancellation of what it runs in.
         """
-        while self.read_some() and self._n_waiting > _WAITING:
+        while self._n_waiting > _WAITING:
             await _turn()
+            self.read_some()
 
     def finish(self) -> None:
         """End the watch and call back, the first time that it is called.
@@ -376,23 +378,23 @@ class Tap:
     def _step(self) -> int:
         """Feed a slice of what came first; return what it counts of a turn."""
         self._arrival, data = self._queue[0]
-        slices = self._slices
-        if slices is None and self._body is None and len(data) <= _TURN:
-            size = len(data)  # nearly all there is: no need of an iterator
-            self._feed(data)
+        size = len(data)
+        if self._body is None and size <= _TURN:
+            self._feed(data)  # nearly all there is: no need of slices
         else:
-            if slices is None:
-                self._slices = slices = self._cut(data)
-            piece = next(slices, None)
+            if self._slices is None:
+                self._slices = self._cut(data)
+            piece = next(self._slices, None)
             if piece is not None:
                 if piece:
                     self._feed(piece)
                 return len(piece) or _LEAST
-            self._slices, size = None, 0
-        self._look()
+            self._slices = None
+        if self._first_content is None:
+            self._look()
         if self._queue:  # it is empty where the rest was given up
             self._queue.popleft()
-            self._n_waiting -= len(data) + _ITEM
+            self._n_waiting -= size + _ITEM
         return size
 
     def _cut(self, data: bytes) -> Iterator[bytes]:

@@ -130,7 +130,8 @@ async def awatch(
             is_out = True
             yield data
             is_out = False
-            await tap.aread()
+            if tap.read_some():
+                await tap.aread()
         tap.interrupted = None
     except Exception:  # to be cancelled is none
         if not is_out:

@@ -89,6 +89,22 @@ class Middleware:
 class _Watch:
     """Stand between one request of a server and its application."""
 
+    __slots__ = (
+        "_answer_safely",
+        "_hear_safely",
+        "_is_gone",
+        "_is_read",
+        "_limits",
+        "_n_request",
+        "_on_finish",
+        "_receive",
+        "_request",
+        "_scope",
+        "_send",
+        "_start",
+        "tap",
+    )
+
     def __init__(
         self,
         scope: Scope,
@@ -133,7 +149,8 @@ class _Watch:
                 self._is_gone = True
                 raise
             if message.get("more_body", False):
-                await tap.aread()
+                if tap.read_some():
+                    await tap.aread()
             else:
                 self.end(None)
                 await tap.afinish()
