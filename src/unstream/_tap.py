@@ -17,8 +17,7 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
-from unstream._limits import Limits
-from unstream._outcome import Ending, Outcome, Timing
+from unstream._outcome import Ending, Limits, Outcome, Timing
 
 __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"]
 

@@ -17,8 +17,7 @@ from collections.abc import (
 from typing import Any, Final, TypeVar
 
 from unstream._generators import abegin, aclose, begin, close, is_in_loop
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import Tap, check_callable, log
 
 __all__ = ["atee", "awatch", "tee", "watch"]

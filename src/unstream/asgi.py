@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from unstream._exchange import REQUEST_BYTES, Exchange, headers
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import (
     Side,
     Tap,

@@ -9,8 +9,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from unstream._exchange import REQUEST_BYTES, Exchange, headers
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import Tap, check_callable, guard, is_inference, is_watched
 from unstream._tee import awatch, watch
 
