@@ -21,6 +21,7 @@ from unstream._outcome import (
     Timing,
     TruncatedStream,
 )
+from unstream._tee import atee, tee
 from unstream.chat import (
     Annotation,
     Audio,
@@ -67,8 +68,10 @@ __all__ = [
     "Usage",
     "afold",
     "afold_chunks",
+    "atee",
     "fold",
     "fold_chunks",
+    "tee",
 ]
 
 

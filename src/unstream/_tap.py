@@ -46,7 +46,7 @@ __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"
 # - parsed chunks are read before they are handed on: who gets them may change them
 # - KeyboardInterrupt and SystemExit pass, even from in here: they are of the process
 
-OnFinish: TypeAlias = Callable[[Outcome], Any]
+OnFinish: TypeAlias = Callable[[Outcome[Any]], Any]
 Side: TypeAlias = Literal["client", "upstream"]
 _Work: TypeAlias = Coroutine[Any, Any, None]
 _Wait: TypeAlias = Callable[[], Awaitable[None]]
@@ -469,7 +469,7 @@ class Tap:
             return None
         return later if isinstance(later, Awaitable) else None
 
-    def _judge(self) -> Outcome:
+    def _judge(self) -> Outcome[Any]:
         try:
             outcome = self._accumulator.finish()
             self._look()

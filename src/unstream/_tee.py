@@ -30,7 +30,7 @@ _STUCK: Final = "a source could not be closed"
 
 def tee(
     source: Iterable[T],
-    on_finish: Callable[[Outcome], None],
+    on_finish: Callable[[Outcome[Any]], None],
     *,
     limits: Limits | None = None,
     content_encoding: str = "",
@@ -92,7 +92,7 @@ def watch(source: Iterable[Any], tap: Tap) -> Generator[Any, None, None]:
 
 def atee(
     source: AsyncIterable[T],
-    on_finish: Callable[[Outcome], Awaitable[None] | None],
+    on_finish: Callable[[Outcome[Any]], Awaitable[None] | None],
     *,
     limits: Limits | None = None,
     content_encoding: str = "",

@@ -26,7 +26,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-OnFinish: TypeAlias = Callable[[Outcome, Exchange], Awaitable[None] | None]
+OnFinish: TypeAlias = Callable[[Outcome[Any], Exchange], Awaitable[None] | None]
 
 
 class Middleware:
@@ -182,7 +182,7 @@ class _Watch:
         if not is_watched(status, kind):
             return
 
-        def on_finish(outcome: Outcome) -> Any:
+        def on_finish(outcome: Outcome[Any]) -> Any:
             body = self._request if self._is_read else None
             exchange = Exchange(
                 method=scope["method"],

@@ -22,7 +22,7 @@ class _Client(Protocol):
 
 
 Client = TypeVar("Client", bound=_Client)
-OnFinish: TypeAlias = Callable[[Outcome, Exchange], Awaitable[None] | None]
+OnFinish: TypeAlias = Callable[[Outcome[Any], Exchange], Awaitable[None] | None]
 
 _START: Final = "unstream.start"
 

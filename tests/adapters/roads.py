@@ -28,7 +28,7 @@ class Seen:
 
     act: Callable[[], None] = lambda: None  # what the callback does besides
     pieces: list[bytes] = field(default_factory=list)
-    calls: list[Outcome] = field(default_factory=list)
+    calls: list[Outcome[Any]] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     had: list[int] = field(default_factory=list)  # the bytes that were there by then
     contexts: list[str] = field(default_factory=list)
@@ -40,19 +40,19 @@ class Seen:
         return b"".join(self.pieces)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Outcome[Any]:
         """The one outcome."""
         assert len(self.calls) == 1
         return self.calls[0]
 
-    def note(self, outcome: Outcome, *exchange: Exchange) -> None:
+    def note(self, outcome: Outcome[Any], *exchange: Exchange) -> None:
         self.calls.append(outcome)
         self.exchanges += exchange
         self.had.append(len(self.body))
         self.contexts.append(CONTEXT.get())
         self.act()
 
-    async def anote(self, outcome: Outcome, *exchange: Exchange) -> None:
+    async def anote(self, outcome: Outcome[Any], *exchange: Exchange) -> None:
         await asyncio.sleep(0)
         self.note(outcome, *exchange)
 
@@ -84,7 +84,7 @@ class Fed:
         self.turns = [0]
         feed = Accumulator.feed
 
-        def noted(accumulator: Accumulator, data: bytes) -> None:
+        def noted(accumulator: Accumulator[Any], data: bytes) -> None:
             self.turns[-1] += len(data)
             feed(accumulator, data)
 

@@ -63,7 +63,7 @@ class Run:
         self.scope = SCOPE if scope is None else scope
         self.error = error
         self.sent: list[Message] = []
-        self.calls: list[tuple[Outcome, Exchange]] = []
+        self.calls: list[tuple[Outcome[Any], Exchange]] = []
         self.order: list[str] = []
         self.app = Middleware(self._app, self._note, **options)
 
@@ -82,7 +82,7 @@ class Run:
         if self.error is not None:
             raise self.error
 
-    def _note(self, outcome: Outcome, exchange: Exchange) -> None:
+    def _note(self, outcome: Outcome[Any], exchange: Exchange) -> None:
         self.calls.append((outcome, exchange))
         self.order.append(f"call {NAME.get()}")
 
@@ -111,7 +111,7 @@ def test_a_piece_is_handed_on_before_it_is_read(
     run = Run(whole_stream())
     feed = Accumulator.feed
 
-    def noted(self: Accumulator, data: bytes) -> None:
+    def noted(self: Accumulator[Any], data: bytes) -> None:
         run.order.append("read")
         feed(self, data)
 
@@ -369,7 +369,7 @@ def test_an_application_that_raises_before_it_answers() -> None:
 def test_a_send_that_raises_is_the_application_s_own(
     error: type[Exception], interrupted: str
 ) -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def app(_: Any, __: Any, send: Send) -> None:
         for message in whole_stream():
@@ -389,7 +389,7 @@ def test_a_send_that_raises_is_the_application_s_own(
 def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
     released, done = asyncio.Event(), asyncio.Event()
     sent = asyncio.Event()
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def app(_: Any, __: Any, send: Send) -> None:
         for message in whole_stream()[:3]:
@@ -397,7 +397,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
         sent.set()
         await asyncio.Event().wait()
 
-    async def on_finish(outcome: Outcome, _: Any) -> None:
+    async def on_finish(outcome: Outcome[Any], _: Any) -> None:
         await released.wait()
         calls.append(outcome)
         done.set()
@@ -421,7 +421,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
 
 def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None:
     # Starlette sends from a task of its own, and ends it when the response is complete.
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     started, released = asyncio.Event(), asyncio.Event()
 
     async def app(_: Any, __: Any, send: Send) -> None:
@@ -434,7 +434,7 @@ def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None
         sender.cancel()
         await asyncio.wait([sender])
 
-    async def on_finish(outcome: Outcome, _: Any) -> None:
+    async def on_finish(outcome: Outcome[Any], _: Any) -> None:
         started.set()
         await released.wait()
         calls.append(outcome)
@@ -516,9 +516,9 @@ def test_hypercorn_and_its_event_loops(loop: str) -> None:
     from tests.adapters.roads import read
     from tests.adapters.server import hypercorn
 
-    outcomes: queue.Queue[tuple[Outcome, Exchange]] = queue.Queue()
+    outcomes: queue.Queue[tuple[Outcome[Any], Exchange]] = queue.Queue()
 
-    async def note(outcome: Outcome, exchange: Exchange) -> None:
+    async def note(outcome: Outcome[Any], exchange: Exchange) -> None:
         await sleep(0)
         outcomes.put((outcome, exchange))
 
@@ -574,7 +574,7 @@ def test_a_callback_that_blocks_does_not_keep_the_client_waiting(
 def test_a_client_that_is_killed(server: Upstream) -> None:
     from tests.adapters.server import Returns, relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     script = server.serve(Script(HELLO, end="open"))
     app = Returns(
         Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
@@ -601,7 +601,7 @@ def test_a_client_that_is_killed(server: Upstream) -> None:
 def test_a_client_that_is_slow(server: Upstream) -> None:
     from tests.adapters.server import relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     text = "x" * 10_000
     script = server.serve(Script(events(*[text] * 300)))
     app = Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
@@ -631,7 +631,7 @@ def test_beside_the_gzip_of_starlette(*, outside: bool, server: Upstream) -> Non
     from tests.adapters.roads import read
     from tests.adapters.server import relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     script = server.serve(Script(HELLO))
     app = relay(lambda: script.url)
     if outside:

@@ -94,9 +94,9 @@ def ask(  # noqa: PLR0913 - a test's own
     return got
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: Outcome[Any]) -> str:
     assert outcome.completion is not None
-    return outcome.completion.choices[0].message.text()
+    return str(outcome.completion.choices[0].message.text())
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
@@ -189,7 +189,7 @@ def test_openai_and_its_retries(
 
 def test_openai_s_own_streams_in_a_tee(server: Upstream, *, is_async: bool) -> None:
     openai = pytest.importorskip("openai")
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     script = server.serve(Script(HELLO, end="open"))
     options: Any = {
         "api_key": "none",
@@ -327,7 +327,7 @@ def test_the_body_of_the_request(
 
 def test_select(server: Upstream, library: str) -> None:
     module = pytest.importorskip(library)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     script = server.serve(Script(HELLO))
     for select, n_calls in (
         (lambda request: request.method == "PUT", 1),
@@ -343,7 +343,7 @@ def test_select(server: Upstream, library: str) -> None:
 
 def test_a_response_that_is_never_read(server: Upstream, library: str) -> None:
     module = pytest.importorskip(library)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     script = server.serve(Script(HELLO, end="open"))
     with module.Client(timeout=WAIT, trust_env=False) as http:
         observe(http, lambda one, _: calls.append(one))
@@ -441,7 +441,7 @@ def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
 
 def test_two_observers_see_the_same(server: Upstream, library: str) -> None:
     module = pytest.importorskip(library)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     script = server.serve(Script(HELLO))
     with module.Client(timeout=WAIT, trust_env=False) as http:
         for _ in range(2):
@@ -454,7 +454,7 @@ def test_redirects_are_followed_and_the_answer_is_watched(
     server: Upstream, library: str
 ) -> None:
     module = pytest.importorskip(library)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     script = server.serve(Script(HELLO))
     gate = module.MockTransport(
         lambda request: (
@@ -514,9 +514,9 @@ def test_what_is_to_be_observed_of_openai(
         "api_key": "none",
         "base_url": script.url.removesuffix("/chat/completions"),
     }
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
-    def note(outcome: Outcome, _: Exchange) -> None:
+    def note(outcome: Outcome[Any], _: Exchange) -> None:
         calls.append(outcome)
 
     ai = kind(**options)
@@ -573,9 +573,9 @@ def test_a_response_that_is_complete_already(
     transport = module.MockTransport(
         lambda _: module.Response(200, content=content, headers=headers)
     )
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
-    async def note(outcome: Outcome, _: Any) -> None:
+    async def note(outcome: Outcome[Any], _: Any) -> None:
         calls.append(outcome)
 
     async def go() -> None:

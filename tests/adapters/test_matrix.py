@@ -21,8 +21,6 @@ from tests.adapters.upstream import (
 from unstream import Ending, Limits
 
 HELLO = events("Hel", "lo", " ", "wörld")
-# What is of no protocol at all.
-FOREIGN = getattr(Ending, "FOREIGN", Ending.EMPTY)
 
 
 @pytest.fixture(params=ROADS)
@@ -36,7 +34,7 @@ def road(request: pytest.FixtureRequest) -> Iterator[str]:
 def text(seen: Seen) -> str:
     completion = seen.outcome.completion
     assert completion is not None
-    return completion.choices[0].message.text()
+    return str(completion.choices[0].message.text())
 
 
 def check(
@@ -200,7 +198,7 @@ def test_what_is_no_stream_of_events_at_all(server: Upstream, road: str) -> None
     pieces = [b"\xff\x00<html>", b"\r\n\r\n", b"data"]
     seen = travel(road, server.serve(Script(pieces)))
     assert seen.error is None
-    check(seen, pieces, FOREIGN)
+    check(seen, pieces, Ending.EMPTY)
 
 
 def test_a_whole_completion(server: Upstream, road: str) -> None:
@@ -248,7 +246,7 @@ def test_a_page_in_place_of_an_answer_is_read_so_far(
     assert seen.error is None
     assert seen.body == b"".join(pieces)
     assert seen.outcome.completion is None
-    assert seen.outcome.ending is FOREIGN
+    assert seen.outcome.ending is Ending.FOREIGN
     is_told = road.startswith(("tee", "atee"))  # by its caller what to watch
     assert seen.outcome.n_bytes == (len(seen.body) if is_told else 64 * 1024)
 

@@ -52,7 +52,7 @@ class Source:
 
 def test_the_pieces_are_the_very_same() -> None:
     pieces = [*HELLO, bytearray(b": x\n\n"), memoryview(b": y\n\n"), b""]
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     out = list(tee(pieces, calls.append))
     assert [id(piece) for piece in out] == [id(piece) for piece in pieces]
     assert calls[0].ending is Ending.COMPLETE
@@ -60,7 +60,7 @@ def test_the_pieces_are_the_very_same() -> None:
 
 
 def test_the_outcome_is_that_of_an_accumulator() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     for _ in tee(HELLO, calls.append):
         pass
     accumulator = Accumulator()
@@ -76,7 +76,7 @@ def test_a_piece_is_handed_on_before_it_is_read(
     order: list[str] = []
     feed = Accumulator.feed
 
-    def noted(self: Accumulator, data: bytes) -> None:
+    def noted(self: Accumulator[Any], data: bytes) -> None:
         order.append("read")
         feed(self, data)
 
@@ -102,7 +102,7 @@ def test_the_source_is_closed_before_the_call() -> None:
 
 def test_a_tee_that_is_closed_before_it_started() -> None:
     source = Source(HELLO)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     tee(source, calls.append).close()
     assert [outcome.ending for outcome in calls] == [Ending.EMPTY]
     assert calls[0].interrupted == "client"
@@ -111,7 +111,7 @@ def test_a_tee_that_is_closed_before_it_started() -> None:
 
 def test_a_tee_that_is_dropped() -> None:
     source = Source(HELLO)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     pieces = tee(source, calls.append)
     assert next(pieces) is HELLO[0]
     assert next(pieces) is HELLO[1]
@@ -125,7 +125,7 @@ def test_a_tee_that_is_dropped() -> None:
 
 def test_a_source_that_raises() -> None:
     error = OSError("gone")
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     pieces = tee(Source(HELLO[:2], error), calls.append)
     with pytest.raises(OSError, match="gone") as raised:
         list(pieces)
@@ -135,7 +135,7 @@ def test_a_source_that_raises() -> None:
 
 
 def test_what_a_reader_throws_is_not_of_the_upstream() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     pieces = tee(HELLO, calls.append)
     next(pieces)
     with pytest.raises(OSError, match="the reader's"):
@@ -165,7 +165,7 @@ def test_what_a_reader_throws_is_not_of_the_upstream() -> None:
 def test_when_a_client_that_leaves_interrupts(
     n_read: int, coding: str, limits: Limits | None, interrupted: str | None
 ) -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     pieces = tee(
         [*HELLO, b": more\n\n"], calls.append, limits=limits, content_encoding=coding
     )
@@ -183,7 +183,7 @@ def test_a_source_that_cannot_be_iterated() -> None:
         def __aiter__(self) -> AsyncIterator[bytes]:
             raise OSError("broken")
 
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     with pytest.raises(OSError, match="broken"):
         list(tee(Broken(), calls.append))
     with pytest.raises(OSError, match="broken"):
@@ -204,7 +204,7 @@ class Stuck(Source):
 def test_a_source_that_cannot_be_closed_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     assert list(tee(Stuck(HELLO), calls.append)) == HELLO
     assert list_async(Stuck(HELLO), calls.append) == HELLO
     assert [outcome.ending for outcome in calls] == [Ending.COMPLETE] * 2
@@ -214,7 +214,7 @@ def test_a_source_that_cannot_be_closed_is_logged(
 def test_what_a_source_raises_goes_before_what_its_close_raises(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     for read in (lambda *args: list(tee(*args)), list_async):
         with pytest.raises(ValueError, match="the first") as raised:
             read(Stuck(HELLO[:2], ValueError("the first")), calls.append)
@@ -243,7 +243,7 @@ def test_the_callback_sees_the_context_of_the_call() -> None:
 
 def test_chunks_that_were_parsed_already() -> None:
     chunks = [msgspec.json.decode(piece[6:]) for piece in HELLO[:-1]]
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     assert list(tee(chunks, calls.append)) == chunks
     [outcome] = calls
     assert outcome.ending is Ending.COMPLETE
@@ -256,7 +256,7 @@ def test_a_chunk_may_be_changed_by_who_gets_it() -> None:
     def chunks() -> list[Any]:
         return [msgspec.json.decode(piece[6:]) for piece in HELLO[:-1]]
 
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     for chunk in tee(chunks(), calls.append):
         chunk.clear()
 
@@ -277,7 +277,7 @@ def test_a_chunk_whose_dump_raises_passes(caplog: pytest.LogCaptureFixture) -> N
         def model_dump(self, **_: Any) -> Any:
             raise Bad
 
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     chunks = [Chunk(), Chunk()]
     assert list(tee(chunks, calls.append)) == chunks
     assert [outcome.ending for outcome in calls] == [Ending.EMPTY]
@@ -287,7 +287,7 @@ def test_a_chunk_whose_dump_raises_passes(caplog: pytest.LogCaptureFixture) -> N
 def test_what_is_no_bytes_passes_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     out = list(tee([*HELLO[:2], "text", *HELLO[2:]], calls.append))
     assert len(out) == len(HELLO) + 1
     [outcome] = calls
@@ -298,10 +298,10 @@ def test_what_is_no_bytes_passes_and_is_logged(
 def test_an_async_callback_where_nothing_awaits_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def on_finish(_: Outcome) -> None:
+    async def on_finish(_: Outcome[Any]) -> None:
         raise AssertionError
 
-    def start(outcome: Outcome) -> Any:  # that it is async is not to be seen
+    def start(outcome: Outcome[Any]) -> Any:  # that it is async is not to be seen
         return on_finish(outcome)
 
     assert list(tee(HELLO, start)) == HELLO
@@ -311,12 +311,12 @@ def test_an_async_callback_where_nothing_awaits_it(
 def test_a_callback_that_starts_a_task_is_none_that_is_async(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    done: list[Outcome] = []
+    done: list[Outcome[Any]] = []
 
-    async def save(outcome: Outcome) -> None:
+    async def save(outcome: Outcome[Any]) -> None:
         done.append(outcome)
 
-    def start(outcome: Outcome) -> Any:
+    def start(outcome: Outcome[Any]) -> Any:
         return asyncio.create_task(save(outcome))
 
     async def go() -> None:
@@ -331,7 +331,7 @@ def test_a_callback_that_starts_a_task_is_none_that_is_async(
 def test_a_cancellation_that_a_callback_raises_stays_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def on_finish(_: Outcome) -> None:
+    def on_finish(_: Outcome[Any]) -> None:
         raise asyncio.CancelledError
 
     assert list(tee(HELLO, on_finish)) == HELLO
@@ -343,7 +343,7 @@ def test_a_handler_of_the_log_that_raises_stays_there() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             raise RuntimeError(record)
 
-    def on_finish(_: Outcome) -> None:
+    def on_finish(_: Outcome[Any]) -> None:
         raise ValueError
 
     handler = Handler()
@@ -356,7 +356,7 @@ def test_a_handler_of_the_log_that_raises_stays_there() -> None:
 
 
 def test_times_count_from_where_they_are_told_to() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     start = time.perf_counter() - 100
     list(tee(HELLO, calls.append, start=start))
     list_async(Source(HELLO), calls.append, start=start)
@@ -380,7 +380,7 @@ def test_nothing_is_left_of_a_stream() -> None:
 
 
 def test_the_async_pieces_are_the_very_same() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def go() -> list[Any]:
         return [piece async for piece in atee(Source(HELLO), calls.append)]
@@ -393,7 +393,7 @@ def test_the_async_pieces_are_the_very_same() -> None:
 def test_an_async_callback_is_done_when_the_iteration_ends() -> None:
     calls: list[str] = []
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         await asyncio.sleep(0)
         calls.append(f"{outcome.ending} {NAME.get()}")
 
@@ -409,7 +409,7 @@ def test_an_async_callback_is_done_when_the_iteration_ends() -> None:
 @pytest.mark.parametrize("n_read", [0, 2])
 def test_an_async_tee_that_is_closed(n_read: int) -> None:
     source = Source(HELLO)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def go() -> None:
         pieces = atee(source, calls.append)
@@ -467,7 +467,7 @@ def test_an_async_tee_that_is_dropped(n_read: int) -> None:
     source = Source(HELLO)
     finished = asyncio.Event()
 
-    async def on_finish(_: Outcome) -> None:
+    async def on_finish(_: Outcome[Any]) -> None:
         finished.set()
 
     async def go() -> None:
@@ -485,7 +485,7 @@ def test_an_async_tee_that_is_dropped(n_read: int) -> None:
 
 def test_an_async_callback_outlives_a_cancelled_reader() -> None:
     released, running, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def forever() -> AsyncIterator[bytes]:
         for piece in HELLO[:2]:
@@ -493,7 +493,7 @@ def test_an_async_callback_outlives_a_cancelled_reader() -> None:
         running.set()
         await asyncio.Event().wait()
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         await released.wait()
         calls.append(outcome)
         done.set()
@@ -521,14 +521,14 @@ def test_an_async_callback_outlives_a_cancelled_reader() -> None:
 
 
 def test_a_tee_that_is_made_outside_of_the_loop_is_closed_in_it() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     called = asyncio.Event()
 
     async def source() -> AsyncIterator[bytes]:
         for piece in HELLO:
             yield piece
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         calls.append(outcome)
         called.set()
 
@@ -547,10 +547,10 @@ def test_a_tee_that_is_made_outside_of_the_loop_is_closed_in_it() -> None:
 def test_an_async_callback_that_raises_or_is_cancelled_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def boom(_: Outcome) -> None:
+    async def boom(_: Outcome[Any]) -> None:
         raise RuntimeError("boom")
 
-    async def cancelled(_: Outcome) -> None:
+    async def cancelled(_: Outcome[Any]) -> None:
         raise asyncio.CancelledError
 
     async def go() -> None:
@@ -564,14 +564,14 @@ def test_an_async_callback_that_raises_or_is_cancelled_is_logged(
 
 def test_no_event_loop_of_asyncio_is_needed() -> None:
     # As under trio: what drives the coroutine is not asyncio.
-    done: list[Outcome] = []
+    done: list[Outcome[Any]] = []
 
     class Plain:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             for piece in HELLO:
                 yield piece
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         done.append(outcome)
 
     async def go() -> None:
@@ -586,19 +586,19 @@ def test_no_event_loop_of_asyncio_is_needed() -> None:
 # --- Calls that can never work --------------------------------------------------------
 
 
-async def later(_: Outcome) -> None: ...
+async def later(_: Outcome[Any]) -> None: ...
 
 
 class Later:
-    async def __call__(self, _: Outcome) -> None: ...
+    async def __call__(self, _: Outcome[Any]) -> None: ...
 
 
 class Takes:
     def none(self) -> None: ...
 
-    def one(self, outcome: Outcome) -> None: ...
+    def one(self, outcome: Outcome[Any]) -> None: ...
 
-    def __call__(self, outcome: Outcome, more: object = None) -> None: ...
+    def __call__(self, outcome: Outcome[Any], more: object = None) -> None: ...
 
 
 def named(outcome: Any, *, name: str) -> None: ...
@@ -686,7 +686,7 @@ def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fed = Fed(monkeypatch)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def read() -> None:
         pieces = [BOMB, packed(b""), packed(b": last\n\n")]
@@ -736,7 +736,7 @@ def test_what_was_put_off_is_read_although_the_reader_is_cancelled(
         yield BOMB
         await asyncio.Event().wait()
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         calls.append(outcome)
         await asyncio.sleep(0)
         assert NAME.get() == "request 3"
@@ -763,7 +763,7 @@ def test_what_was_put_off_is_read_although_the_reader_is_cancelled(
 
 
 def test_what_was_put_off_is_read_although_the_loop_ends() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def go() -> None:
         tap = Tap(calls.append, coding="gzip")
@@ -797,7 +797,7 @@ def test_a_piece_is_asked_once_whether_it_says_anything(
     asked: list[int] = []
     has_content: Any = Accumulator.has_content
 
-    def noted(accumulator: Accumulator) -> bool:
+    def noted(accumulator: Accumulator[Any]) -> bool:
         asked.append(1)
         return bool(has_content.fget(accumulator))
 
@@ -825,7 +825,7 @@ def test_trio_takes_turns_and_runs_what_outlives_a_reader(
         yield BOMB
         await trio.sleep_forever()
 
-    async def on_finish(outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any]) -> None:
         await trio.sleep(0)
         calls.append(f"{outcome.ending} {NAME.get()}")
         ended.set()
@@ -866,7 +866,7 @@ def test_trio_tells_of_a_callback_that_its_end_cuts_off(
         yield HELLO[0]
         await trio.sleep_forever()
 
-    async def on_finish(_: Outcome) -> None:
+    async def on_finish(_: Outcome[Any]) -> None:
         await trio.sleep_forever()
 
     async def go() -> None:
@@ -882,7 +882,7 @@ def test_trio_tells_of_a_callback_that_its_end_cuts_off(
 
 
 def test_finish_calls_once() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     tap = Tap(calls.append)
     tap.hold(HELLO[0])
     tap.finish()
@@ -899,13 +899,13 @@ def test_an_error_of_the_fold_itself_goes_no_further(
 ) -> None:
     feed = Accumulator.feed
 
-    def broken(self: Accumulator, data: bytes) -> None:
+    def broken(self: Accumulator[Any], data: bytes) -> None:
         if b"lo" in data:
             raise MemoryError
         feed(self, data)
 
     monkeypatch.setattr(Accumulator, "feed", broken)
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     assert list(tee(HELLO, calls.append)) == HELLO
     # Half a fold is no completion.
     assert [(one.ending, one.completion) for one in calls] == [(Ending.EMPTY, None)]
@@ -923,7 +923,7 @@ def test_content_is_not_a_role_nor_a_usage() -> None:
     for piece in blank:
         accumulator.feed(piece)
         assert not accumulator.has_content
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     list(tee(blank, calls.append))
     assert calls[0].timing is not None
     assert calls[0].timing.first_byte is not None
@@ -954,7 +954,7 @@ def test_a_message_in_place_of_a_delta_is_content() -> None:
 
 
 def test_no_bytes_have_no_times() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     list(tee([b"", b""], calls.append))
     assert calls[0].timing is not None
     assert calls[0].timing.first_byte is None
@@ -962,7 +962,7 @@ def test_no_bytes_have_no_times() -> None:
 
 
 def test_times_are_those_of_the_arrival_and_not_of_a_slow_reader() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     tap = Tap(calls.append)
     tap.hold(HELLO[1])
     arrived = time.perf_counter() - tap._start
@@ -975,7 +975,7 @@ def test_times_are_those_of_the_arrival_and_not_of_a_slow_reader() -> None:
 
 
 def test_an_undecoded_body_says_so_when_it_is_unwrapped() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     assert list(tee(HELLO, calls.append, content_encoding="x")) == HELLO
     with pytest.raises(EmptyStream, match="x was not decoded"):
         calls[0].unwrap()
@@ -986,7 +986,7 @@ def test_a_body_that_breaks_after_its_finish_reason_is_not_complete() -> None:
 
     pieces = encoded(HELLO, "gzip")
     pieces[-2] = b"\xff" * 30
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     list(tee(pieces, calls.append, content_encoding="gzip"))
     assert calls[0].completion is not None
     assert calls[0].completion.choices[0].finish_reason == "stop"
@@ -994,7 +994,7 @@ def test_a_body_that_breaks_after_its_finish_reason_is_not_complete() -> None:
 
 
 def test_limits_reach_the_fold() -> None:
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     list(tee(HELLO, calls.append, limits=Limits(stream_bytes=10)))
     assert calls[0].ending is Ending.LIMIT
 
