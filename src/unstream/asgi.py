@@ -14,6 +14,7 @@ from unstream._tap import (
     Side,
     Tap,
     check_callable,
+    check_limits,
     guard,
     is_inference,
     is_watched,
@@ -61,6 +62,7 @@ class Middleware:
         check_callable("app(scope, receive, send)", app, awaited=True)
         check_callable("on_finish(outcome, exchange)", on_finish, awaited=True)
         check_callable("select(scope)", choose)
+        check_limits(limits)
         self.app = app
         self._on_finish = on_finish
         self._select = guard(choose)

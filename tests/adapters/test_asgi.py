@@ -473,6 +473,7 @@ def test_what_can_never_work_is_refused() -> None:
         ((app, note), {"select": later}, "async"),
         ((app, note), {"select": lambda: True}, r"select\(scope\)"),
         ((app, note), {"select": "/v1"}, r"select\(scope\)"),
+        ((app, note), {"limits": 5}, r"Limits\(\)"),
     ):
         with pytest.raises(TypeError, match=fix):
             make(*args, **options)
