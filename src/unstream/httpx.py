@@ -58,7 +58,7 @@ def observe(
     cancelled.
 
     Raises TypeError where `client` is no client of theirs, a function cannot be called
-    so, or is async where nothing would await it.
+    so or is async where nothing would await it, or `limits` are none.
     """
     _check(client)
     choose = select or _select

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import importlib
 import queue
 import socket
@@ -337,6 +338,21 @@ def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
     assert max(fed.turns) <= MOST
     [(outcome, _)] = run.calls
     assert outcome.unwrap().choices[0].message.text() == "Hello"
+
+
+def test_nothing_is_left_of_a_request() -> None:
+    def count() -> int:
+        # Errors of other tests may hold some.
+        return sum(type(one).__name__ == "_Watch" for one in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        Run(whole_stream())()
+        assert count() == before
+    finally:
+        gc.enable()
 
 
 def test_no_final_body() -> None:
