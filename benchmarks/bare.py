@@ -6,7 +6,7 @@ is kept. All ratios in this folder are to this loop, in the same run.
 
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import DecodeError, Struct, json
 
 __all__ = ["decode", "payloads"]
 
@@ -51,13 +51,18 @@ _decode = json.Decoder(Chunk).decode
 
 
 def payloads(stream: bytes) -> list[bytes]:
-    """Split a stream into the payloads that are chunks."""
+    """Split a stream into the payloads that this can decode; odd ones only we pay."""
     lines = stream.replace(b"\r\n", b"\n").split(b"\n")
-    return [
-        line[5:].strip()
-        for line in lines
-        if line.startswith(b"data:") and line[5:].strip().startswith(b"{")
-    ]
+    found = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+    return [each for each in found if each.startswith(b"{") and _is_sound(each)]
+
+
+def _is_sound(payload: bytes) -> bool:
+    try:
+        _decode(payload)
+    except (DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def decode(payloads: list[bytes]) -> None:

@@ -1,112 +1,107 @@
-"""Measure the whole fold against a bare decode, as CPU-time ratios within one run.
+"""Hold the whole fold against its bars: CPU time in bare decodes of the same chunks.
 
-`python -m benchmarks.bars [SHAPE ...] [--chunks N] [--rounds N]`; the shape `recorded`
-is all the recorded streams, where they stand beside the repository.
+`python -m benchmarks.bars [WORD ...] [--chunks N] [--rounds N]` measures each row whose
+name contains one of the words, or all. The answer is checked first. "recorded" are the
+streams recorded from real services, where they stand beside the repository.
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
+from benchmarks.measure import FEEDS, Figure, check, cut, feeds, fold, pair, show
+from tests.shapes import build
 
-from benchmarks import bare
-from benchmarks.measure import PIECES, Ratio, cut, feeds, floor, pair, ratio
-from benchmarks.shapes import Shape, build
-from unstream import Accumulator, Ending
-
-__all__ = ["check", "fold", "recorded"]
+__all__ = ["ROWS", "figures"]
 
 RECORDED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
-RECORDED_BAR: Final = 2.0
-
-# The most that each shape may cost, as a multiple of the bare decode: fed in pieces of
-# 64 KiB, and one event at a time.
-BARS = {
-    "text": (0.60, 1.0),
-    "padded": (0.85, 1.4),
-    "reasoning": (0.60, 1.0),
-    "tools": (0.75, 1.2),
-    "tricky": (0.95, 1.7),
-    "n=4": (1.5, 2.2),
-    "logprobs": (1.0, 1.2),
-    "stranger": (5.0, 6.0),
-    "router": (2.5, 3.0),
-}
+_RECORDED_BAR: Final = 3.5
+_WHOLE: Final = "one feed"
 
 
-def fold(pieces: list[bytes], *, express: bool = True) -> Accumulator:
-    """Fold a stream given as the feeds it arrives in, the completion included."""
-    accumulator = Accumulator(express=express)
-    for data in pieces:
-        accumulator.feed(data)
-    accumulator.finish()
-    return accumulator
+@dataclass(frozen=True)
+class Row:
+    """A shape, and the most that it may cost in each way of feeding."""
+
+    name: str
+    shape: str
+    bars: dict[str, float]
+    n: int | None = None  # the chunks of one stream, where many are folded in a row
+    fast: bool = True
 
 
-def check(shape: Shape, accumulator: Accumulator) -> None:
-    """Raise AssertionError unless the fold gave the shape's known answer."""
-    outcome = accumulator.finish()
-    assert outcome.ending is Ending.COMPLETE
-    assert outcome.completion is not None
-    got = outcome.completion.to_dict()
-    assert got["usage"]["total_tokens"] == 30
-    assert [choice["index"] for choice in got["choices"]] == list(shape.answer)
-    for choice in got["choices"]:
-        for key, value in shape.answer[choice["index"]].items():
-            assert choice["message"][key] == value, (shape.name, key)
+def _short(n: int, bar: float) -> Row:
+    return Row(f"OpenAI's default, {n} events", "text, padded", {_WHOLE: bar}, n)
 
 
-def recorded(rounds: int) -> Ratio:
-    """Compare the fold of all recorded streams, one accumulator each."""
-    streams = [path.read_bytes() for path in sorted(RECORDED.rglob("*.sse"))]
-    payloads = []
-    for payload in (each for stream in streams for each in bare.payloads(stream)):
-        try:
-            bare.decode([payload])
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue  # an odd one, which only we pay for
-        payloads.append(payload)
-    many = [cut(stream, PIECES["64 KiB"]) for stream in streams]
-    for pieces in many:
-        plain = fold(pieces, express=False)
-        assert repr(fold(pieces).finish()) == repr(plain.finish())
+def _plain(shape: str, bar: float) -> Row:
+    return Row(f"fast path off: {shape}", shape, {"64 KiB": bar}, fast=False)
 
-    def work() -> None:
+
+def _long(shape: str, block: float, event: float) -> Row:
+    return Row(shape, shape, {"64 KiB": block, "event": event})
+
+
+ROWS: Final = (
+    _short(5, 6.5),
+    _short(16, 4.2),
+    _short(50, 2.5),
+    _short(300, 1.6),
+    _plain("text", 2.8),
+    _plain("unknown key, constant", 3.5),
+    _plain("router", 4.5),
+    _long("text", 0.70, 0.9),
+    _long("text, padded", 1.05, 1.3),
+    _long("reasoning, padded", 1.1, 1.3),
+    _long("tools, padded", 1.3, 1.5),
+    _long("tricky, padded", 1.2, 1.4),
+    _long("n=4, padded", 1.5, 1.8),
+    _long("logprobs, padded", 1.7, 1.9),
+    _long("unknown key, constant, padded", 1.3, 1.5),
+)
+
+
+def figures(words: Sequence[str], chunks: int, rounds: int) -> Iterator[Figure]:
+    """Measure each row whose name contains one of the words."""
+    rows = [row for row in ROWS if any(word in row.name for word in words)]
+    if RECORDED.exists() and any(word in "recorded" for word in words):
+        streams = [path.read_bytes() for path in sorted(RECORDED.rglob("*.sse"))]
+        many = [cut(stream, FEEDS["64 KiB"]) for stream in streams]
         for pieces in many:
-            fold(pieces)
+            assert repr(fold(pieces)) == repr(fold(pieces, fast=False))
+        work = partial(_fold_all, many, fast=True)
+        yield Figure("recorded", "64 KiB", pair(work, streams, rounds), _RECORDED_BAR)
+    for row in rows:
+        n = row.n or chunks
+        shapes = [build(row.shape, n, seed=seed) for seed in range(max(1, chunks // n))]
+        streams = [shape.stream for shape in shapes]
+        for way, bar in row.bars.items():
+            many = [
+                [shape.stream] if way == _WHOLE else feeds(shape, way)
+                for shape in shapes
+            ]
+            for shape, pieces in zip(shapes, many, strict=True):
+                check(shape, fold(pieces, fast=row.fast))
+            work = partial(_fold_all, many, fast=row.fast)
+            yield Figure(row.name, way, pair(work, streams, rounds), bar)
 
-    return pair(work, floor(payloads), rounds)
+
+def _fold_all(many: Sequence[Sequence[bytes]], *, fast: bool) -> None:
+    for pieces in many:
+        fold(pieces, fast=fast)
 
 
-def main() -> None:
-    """Print a line for each shape and way of feeding."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each bar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    known = [*BARS, *(["recorded"] if RECORDED.exists() else [])]
-    parser.add_argument("shapes", nargs="*", default=known)
+    parser.add_argument("words", nargs="*", default=[""], metavar="WORD")
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
-    print(f"{'shape':10} {'feeds':7} {'median':>7} {'min':>6} {'max':>6} {'bar':>6}")
-    for name in arguments.shapes:
-        if name == "recorded":
-            _show(name, "64 KiB", recorded(arguments.rounds), RECORDED_BAR)
-            continue
-        shape = build(name, arguments.chunks)
-        for way, bar in zip(("64 KiB", "event"), BARS[name], strict=True):
-            pieces = feeds(shape, PIECES[way])
-            check(shape, fold(pieces))
-            found = ratio(partial(fold, pieces), shape, arguments.rounds)
-            _show(name, way, found, bar)
-
-
-def _show(name: str, way: str, found: Ratio, bar: float) -> None:
-    print(
-        f"{name:10} {way:7} {found.median:7.2f} {found.least:6.2f} {found.most:6.2f}"
-        f" {bar:6.2f}{'' if found.median <= bar else '  over'}",
-        flush=True,
-    )
+    arguments = parser.parse_args(argv)
+    show(figures(arguments.words, arguments.chunks, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,95 @@
-"""Measure CPU time as a multiple of the bare decode, in paired rounds."""
+"""Fold, and measure CPU time as a multiple of the bare decode, in paired rounds."""
 
 import gc
+import inspect
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from benchmarks import bare
-from benchmarks.shapes import Shape
+from tests.shapes import Shape
+from unstream import Accumulator, Ending, Outcome
 
-__all__ = ["PIECES", "Ratio", "cpu", "cut", "feeds", "floor", "pair", "ratio"]
+__all__ = [
+    "FEEDS",
+    "Figure",
+    "Spread",
+    "check",
+    "cpu",
+    "cut",
+    "feeds",
+    "fold",
+    "pair",
+    "show",
+]
 
-# The sizes that feeds come in: the worst, a small read, an Ethernet frame's payload,
-# and what most transports hand out at once. 0 stands for one event a feed.
-PIECES: Final = {"1 B": 1, "64 B": 64, "1,460 B": 1460, "64 KiB": 65536, "event": 0}
-# A floor of fewer decodes than this is timed repeatedly: 20,000 take some 7 ms.
-_DECODES: Final = 20_000
+# The ways to cut a stream into feeds, in bytes: the worst, a small read, an Ethernet
+# frame's payload, what most transports hand out at once, and one event each.
+FEEDS: Final = {"1 B": 1, "64 B": 64, "1,460 B": 1460, "64 KiB": 65536, "event": 0}
+# Shorter work is repeated: what runs once finds the caches cold. 20,000 decodes take as
+# long, the chunks of a bar, so there both sides run once.
+_SECONDS: Final = 0.01
+# What switches the fast path off, by either of its names.
+_PARAMETERS: Final = inspect.signature(Accumulator).parameters
+_PLAIN: Final[Any] = {"fast" if "fast" in _PARAMETERS else "express": False}
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The median of paired ratios, with the least and the greatest of them."""
+class Spread(NamedTuple):
+    """The median of some values, with the least and the greatest of them."""
 
     median: float
     least: float
     most: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Sum up values."""
+        found = sorted(values)
+        return cls(statistics.median(found), found[0], found[-1])
+
+
+class Figure(NamedTuple):
+    """What was found, and the most that it may be."""
+
+    name: str
+    way: str
+    found: Spread
+    bar: float | None
+
+
+def show(figures: Iterable[Figure]) -> None:
+    """Print figures as they are found, and mark those that are over their bar."""
+    print(f"{'':40} {'':14} {'median':>7} {'least':>7} {'most':>7} {'bar':>6}")
+    for name, way, found, bar in figures:
+        values = " ".join(f"{value:7.2f}" for value in found)
+        mark = "" if bar is None else f" {bar:6.2f}{'  over' * (found.median > bar)}"
+        print(f"{name:40} {way:14} {values}{mark}", flush=True)
+
+
+def fold(pieces: Iterable[bytes], *, fast: bool = True) -> Outcome:
+    """Fold a stream given as the feeds it arrives in, the completion included."""
+    accumulator = Accumulator() if fast else Accumulator(**_PLAIN)
+    for data in pieces:
+        accumulator.feed(data)
+    return accumulator.finish()
+
+
+def check(shape: Shape, outcome: Outcome) -> None:
+    """Raise AssertionError unless the fold gave the shape's known answer."""
+    assert outcome.ending is Ending.COMPLETE
+    assert outcome.completion is not None
+    assert not shape.faults(outcome.completion.to_dict())
+
+
+def cut(stream: bytes, size: int) -> list[bytes]:
+    """Cut a stream into feeds of `size` bytes."""
+    return [stream[start : start + size] for start in range(0, len(stream), size)]
+
+
+def feeds(shape: Shape, way: str) -> list[bytes]:
+    """Return a shape's stream in feeds of one of the `FEEDS`."""
+    return cut(shape.stream, FEEDS[way]) if FEEDS[way] else shape.events
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -36,29 +100,19 @@ def cpu(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def cut(stream: bytes, size: int) -> list[bytes]:
-    """Cut a stream into feeds of `size` bytes."""
-    return [stream[start : start + size] for start in range(0, len(stream), size)]
+def pair(work: Callable[[], object], streams: Sequence[bytes], rounds: int) -> Spread:
+    """Compare work on streams with the bare decode of their chunks, by turns."""
+    payloads = [each for stream in streams for each in bare.payloads(stream)]
+    took, floor = _often(work), _often(lambda: bare.decode(payloads))
+    return Spread.of(took() / floor() for _ in range(rounds))
 
 
-def feeds(shape: Shape, size: int) -> list[bytes]:
-    """Return a shape's stream in feeds of `size` bytes; 0 for one event a feed."""
-    return cut(shape.stream, size) if size else shape.events
+def _often(work: Callable[[], object]) -> Callable[[], float]:
+    """Return what measures one call out of as many as are not too short to measure."""
+    times = max(1, int(_SECONDS / cpu(work)))
 
+    def many() -> None:
+        for _ in range(times):
+            work()
 
-def floor(payloads: Sequence[bytes]) -> Callable[[], float]:
-    """Return what measures the bare decode of these payloads, in CPU seconds, once."""
-    times = max(1, round(_DECODES / len(payloads)))
-    many = [*payloads] * times
-    return lambda: cpu(lambda: bare.decode(many)) / times
-
-
-def ratio(work: Callable[[], object], shape: Shape, rounds: int) -> Ratio:
-    """Compare work on a whole shape with the bare decode of it."""
-    return pair(work, floor(bare.payloads(shape.stream)), rounds)
-
-
-def pair(work: Callable[[], object], once: Callable[[], float], rounds: int) -> Ratio:
-    """Compare work with what `once` measures, by turns."""
-    ratios = sorted(cpu(work) / once() for _ in range(rounds))
-    return Ratio(statistics.median(ratios), ratios[0], ratios[-1])
+    return lambda: cpu(many) / times

@@ -1,225 +1,177 @@
-"""Measure what does not fit into one ratio: growth, memory, many at once, one feed.
+"""Measure what a ratio does not show: growth, memory, the import.
 
-`python -m benchmarks.scale TASK [ARGUMENT ...]` runs one measurement that needs a
-process to itself and prints it as JSON; `child` starts such a process.
+`python -m benchmarks.scale [WORD ...] [--rounds N] [--quick]` measures each figure
+whose name contains one of the words, or all. The memory is read where Linux tells it.
 """
 
 import argparse
 import gc
-import json
+import multiprocessing
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from benchmarks import bare
-from benchmarks.bars import fold
-from benchmarks.measure import cpu, cut, feeds, floor
-from benchmarks.peers import PEERS, load
-from benchmarks.shapes import build
+from benchmarks.measure import FEEDS, Figure, Spread, cpu, feeds, fold, show
+from tests.shapes import SHAPES, build
 from unstream import Accumulator
 
-__all__ = [
-    "child",
-    "growth",
-    "idle",
-    "importing",
-    "large_event",
-    "one_feed",
-]
+__all__ = ["figures", "fresh", "peak"]
 
-ROOT: Final = Path(__file__).parents[1]
-_BLOCK: Final = 64 * 1024
-_MANY: Final = 10_000
-_TURNS: Final = 200
+_FEW: Final = 2_000
+_MANY: Final = 200_000
+_MEMORY: Final = (
+    "text",
+    "text, padded",
+    "tools, padded",
+    "n=4, padded",
+    "logprobs, padded",
+)
+_MIB: Final = 2**20
+_MS: Final = 1000
 
-
-def child(task: str, *arguments: str) -> Any:
-    """Run a task in a fresh process and return what it prints."""
-    command = [sys.executable, "-m", "benchmarks.scale", task, *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603
-    return json.loads(done.stdout.splitlines()[-1])
+T = TypeVar("T")
 
 
-def growth(name: str, few: int, many: int, rounds: int) -> tuple[float, float, float]:
-    """Return what a chunk costs among `many`, against `few`: median, least, most."""
-    small, large = build(name, few), build(name, many)
-    short, long = feeds(small, _BLOCK), feeds(large, _BLOCK)
-    times = max(1, min(20, many // few))
+def figures(words: Sequence[str], rounds: int, *, quick: bool) -> Iterator[Figure]:
+    """Measure all figures that are asked for."""
+
+    def is_asked(name: str) -> bool:
+        return any(word in name for word in words)
+
+    many = _MANY // 10 if quick else _MANY
+    for shape in SHAPES:
+        if is_asked(name := f"growth: {shape}"):
+            yield Figure(name, f"{many:,} chunks", _growth(shape, many, rounds), 1.15)
+    for shape in _MEMORY:
+        if is_asked(name := f"peak, MiB: {shape}"):
+            yield _peak(name, shape, 4 if quick else 100)
+    for way, events in (("idle", []), ("open", build("text, padded", 200).events)):
+        if is_asked(name := f"an accumulator, KiB: {way}"):
+            yield Figure(
+                name, f"{len(events)} events", Spread.of([_held(events)]), None
+            )
+    if is_asked(name := "import, ms"):
+        yield Figure(name, "beyond msgspec", _importing(rounds), 10)
+
+
+def _growth(name: str, many: int, rounds: int) -> Spread:
+    """Return what a chunk costs among many, against few; 1 is linear."""
+    small, large = build(name, _FEW), build(name, many)
+    short, long = feeds(small, "64 KiB"), feeds(large, "64 KiB")
+    times = min(20, many // _FEW)
 
     def repeat() -> None:
         for _ in range(times):
             fold(short)
 
-    ratios = []
-    for _ in range(rounds):
+    def ratio() -> float:
         a_chunk = cpu(repeat) / times / len(small.events)
-        ratios.append(cpu(lambda: fold(long)) / len(large.events) / a_chunk)
-    return statistics.median(ratios), min(ratios), max(ratios)
+        return cpu(lambda: fold(long)) / len(large.events) / a_chunk
+
+    return Spread.of(ratio() for _ in range(rounds))
 
 
-def large_event(size: int, rounds: int) -> float:
-    """Return the cost of one event of `size` bytes in 1 KiB reads, against whole."""
-    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": "x" * size}}]}
-    stream = b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n"
-    reads = cut(stream, 1024)
-    return statistics.median(
-        cpu(lambda: fold(reads)) / cpu(lambda: fold([stream])) for _ in range(rounds)
-    )
-
-
-def idle() -> int:
-    """Return the bytes that a new accumulator holds."""
+def _held(events: Sequence[bytes]) -> float:
+    """Return the KiB that an accumulator holds after events of its own."""
+    n = 200
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    kept = [Accumulator() for _ in range(1000)]
+    kept = [Accumulator() for _ in range(n)]
+    for event in events:
+        view = memoryview(event)
+        for accumulator in kept:
+            accumulator.feed(view.tobytes())
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    return held // len(kept)
+    return held / n / 1024
 
 
-def one_feed(name: str, chunks: int) -> dict[str, float]:
-    """Return quantiles of the wall-clock microseconds of one feed, event by event."""
-    events = build(name, chunks).events
-    accumulator = Accumulator()
-    clock, feed = time.perf_counter_ns, accumulator.feed
-    spent = []
-    gc.collect()
-    for data in events:
-        start = clock()
-        feed(data)
-        spent.append(clock() - start)
-    accumulator.finish()
-    spent.sort()
-    at = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
-    found = {key: spent[int(len(spent) * share)] / 1000 for key, share in at.items()}
-    return {**found, "most": spent[-1] / 1000}
+def _importing(rounds: int) -> Spread:
+    """Return the CPU milliseconds that unstream adds to the import of msgspec.
+
+    With the bytecode cached, as it is once a package was installed.
+    """
+    code = (
+        "import time, msgspec.json; start = time.process_time(); import unstream;"
+        "print(time.process_time() - start)"
+    )
+    command = [sys.executable, "-c", code]
+    with tempfile.TemporaryDirectory() as cache:
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        env = {**kept, "PYTHONPYCACHEPREFIX": cache}
+
+        def taken() -> float:
+            return float(subprocess.check_output(command, env=env)) * _MS  # noqa: S603
+
+        taken()  # writes the cache
+        return Spread.of(taken() for _ in range(rounds))
 
 
 # --- In a process of its own ----------------------------------------------------------
 
 
-def _memory() -> tuple[int, int]:
-    """Return the bytes that this process holds, and the most it held since `_reset`."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:  # not Linux: the most since the process began
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        scale = 1 if sys.platform == "darwin" else 1024
-        return most * scale, most * scale
-    found = dict(line.split(":", 1) for line in status.splitlines())
-    now, most = (int(found[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
-    return now, most
+def fresh(task: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of a module in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(task, *arguments).result()
 
 
-def _reset() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return  # what was held at the start may then hide a small peak
+def peak(fold: Callable[[Iterable[bytes]], T], path: Path) -> tuple[int, T]:
+    """Fold a file; return the bytes that this added at its highest, and the result."""
+    for shape in ("text", "tools", "logprobs"):  # what is imported late, is now
+        fold([build(shape, 20).stream])
+    gc.collect()
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
+    result = fold(_reads(path))
+    return _resident("VmHWM") - before, result
 
 
-def _reads(path: str) -> Iterator[bytes]:
-    with Path(path).open("rb") as file:
-        while data := file.read(_BLOCK):
+def _resident(key: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{key}:")[1].split()[0]) * 1024
+
+
+def _reads(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(FEEDS["64 KiB"]):
             yield data
 
 
-def _peak(name: str, path: str) -> dict[str, Any]:
-    """Measure what folding a file adds to the memory at its highest."""
-    [road] = [load(peer) for peer in PEERS if peer.name == name]
-    assert road is not None
-    for shape in ("text", "tools", "logprobs"):  # what is imported late, is now
-        road.fold([build(shape, 20).stream])
-    gc.collect()
-    before = _memory()[0]
-    _reset()
-    completion = road.fold(_reads(path))
-    peak = _memory()[1] - before
-    to_json = getattr(completion, "to_json", None)
-    is_ours = isinstance(to_json(), bytes) if callable(to_json) else False
-    return {"peak": peak, "json": len(to_json()) if to_json and is_ours else None}
+def _peak(name: str, shape: str, mib: int) -> Figure:
+    """Hold a long stream against twice the JSON of its completion and 4 MiB."""
+    sample = build(shape, _FEW)
+    n = mib * _MIB * _FEW // len(sample.stream)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "stream")
+        path.write_bytes(build(shape, n).stream)
+        most, json = fresh(_fold_file, path)
+    bar = 2 * json / _MIB + 4
+    return Figure(name, f"{mib} MiB stream", Spread.of([most / _MIB]), bar)
 
 
-def _in_turn(copied: str) -> dict[str, Any]:
-    """Feed many accumulators in turn; `copied` gives each bytes of its own."""
-    shape = build("text", _TURNS)
-    once = floor(bare.payloads(shape.stream))
-    gc.collect()
-    before = _memory()[0]
-    _reset()
-    accumulators = [Accumulator() for _ in range(_MANY)]
-
-    def feed() -> None:
-        for event in shape.events:
-            for accumulator in accumulators:
-                accumulator.feed(event)
-
-    def feed_copies() -> None:
-        for event in shape.events:
-            view = memoryview(event)
-            for accumulator in accumulators:
-                accumulator.feed(view.tobytes())
-
-    took = cpu(feed_copies if copied == "copied" else feed)
-    memory = _memory()
-    took += cpu(lambda: [accumulator.finish() for accumulator in accumulators])
-    for accumulator in accumulators:
-        completion = accumulator.finish().completion
-        assert completion is not None
-        assert completion.choices[0].message.content == shape.answer[0]["content"]
-    return {
-        "seconds": took,
-        "ratio": took / _MANY / once(),
-        "feeds": _MANY * len(shape.events),
-        "held": (memory[0] - before) // _MANY,
-        "peak": memory[1] - before,
-    }
+def _fold_file(path: Path) -> tuple[int, int]:
+    most, outcome = peak(fold, path)
+    assert outcome.completion is not None
+    return most, len(outcome.completion.to_json())
 
 
-def importing(rounds: int) -> tuple[float, float]:
-    """Return the CPU milliseconds to import msgspec, and what unstream adds to that.
-
-    With the bytecode cached, as it is once a package was installed; medians.
-    """
-    code = (
-        "import time; start = time.process_time(); import msgspec.json;"
-        "first = time.process_time(); import unstream;"
-        "print(first - start, time.process_time() - first)"
-    )
-    command = [sys.executable, "-c", code]
-    taken = []
-    with tempfile.TemporaryDirectory() as cache:
-        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        env = {**kept, "PYTHONPYCACHEPREFIX": cache}
-        for _ in range(rounds + 1):  # the first one writes the cache
-            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)  # noqa: S603
-            taken.append([float(word) * 1000 for word in done.stdout.split()])
-    first, added = zip(*taken[1:], strict=True)
-    return statistics.median(first), statistics.median(added)
-
-
-_TASKS: Final[dict[str, Callable[..., Any]]] = {
-    "peak": _peak,
-    "in-turn": _in_turn,
-}
-
-
-def main() -> None:
-    """Run one task and print what it measured."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=_TASKS)
-    parser.add_argument("arguments", nargs="*")
-    arguments = parser.parse_args()
-    print(json.dumps(_TASKS[arguments.task](*arguments.arguments)))
+    parser.add_argument("words", nargs="*", default=[""], metavar="WORD")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="with shorter streams")
+    arguments = parser.parse_args(argv)
+    show(figures(arguments.words, arguments.rounds, quick=arguments.quick))
 
 
 if __name__ == "__main__":

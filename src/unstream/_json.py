@@ -1,4 +1,4 @@
-"""JSON text into objects: strict in grammar, lenient in characters.
+"""JSON text into values: strict in grammar, lenient in characters.
 
 This module knows how to read a payload that servers broke in the ways servers do, and
 nothing of what the payload means.
@@ -17,14 +17,19 @@ __all__ = [
     "SHALLOW",
     "Json",
     "Malformed",
-    "count_brackets",
+    "count_halves",
     "decode",
     "dump",
     "encode",
+    "is_object",
+    "is_prefix",
     "mend",
     "parse",
+    "parse_whole",
     "read",
+    "read_object",
     "too_deep",
+    "weigh",
 ]
 
 Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
@@ -32,41 +37,37 @@ Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this pack
 # Deepest nesting that is folded. No provider's extras pass 10; beyond about 1,000 the
 # decoders raise RecursionError, at a depth that depends on the caller's own stack.
 _MAX_DEPTH: Final = 150
-
-_decode = msgspec.json.Decoder().decode
-
-
-def _as_json(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-_encode_any = msgspec.json.Encoder(enc_hook=_as_json).encode
-_encode = msgspec.json.Encoder().encode
 # No shorter payload can be deeper: every level has two brackets.
 SHALLOW: Final = 2 * _MAX_DEPTH
-# Possessive (*+): without it the matcher remembers every escape it has passed.
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+# What the strict decoder raises for what it does not take.
+_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Malformed(ValueError):
     """A payload is not JSON, or JSON that nobody can want."""
 
 
-class TooDeep(Malformed):
-    """A payload is nested deeper than anything that is folded."""
+# --- Reading --------------------------------------------------------------------------
 
 
 def decode(payload: bytes) -> Json:
     """Parse one payload as strictly as can be; raise Malformed."""
     if len(payload) >= SHALLOW and too_deep(payload):
-        raise TooDeep(f"nested deeper than {_MAX_DEPTH}")
+        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
     try:
         return _decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _REFUSED as error:
         raise Malformed(str(error)) from None
+
+
+# What the strict decoder refuses and servers send: a surrogate half or a number that is
+# too large or a word. To look for them is a tenth of the cost of a second parser, and
+# most of what is malformed has none of them.
+_LENIENT: Final = re.compile(rb"\\u[dD][89a-fA-F]|NaN|Infinity|[0-9][eE]|[0-9]{300}")
 
 
 def parse(payload: bytes) -> Json:
@@ -74,49 +75,138 @@ def parse(payload: bytes) -> Json:
 
     Invalid UTF-8 becomes U+FFFD. A lone surrogate escape, sent where a server cut a
     string between two UTF-16 code units, stays in the text as it is: its other half may
-    follow, see `mend`. A number beyond a double is null, which JSON can hold; the words
-    NaN and Infinity are refused.
+    follow, see `mend`. A number that JSON has not, or that is beyond a double, is null.
     """
+    if len(payload) >= SHALLOW and too_deep(payload):
+        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
     try:
-        return decode(payload)
-    except TooDeep:
-        raise
-    except Malformed:
+        return _decode(payload)
+    except UnicodeDecodeError:
         pass
+    except _REFUSED as error:
+        if payload.isascii() and not _LENIENT.search(payload):
+            raise Malformed(str(error)) from None
     text = payload.decode("utf-8", "replace")
     try:
         return json.loads(
-            text, parse_constant=_refuse, parse_float=_finite, parse_int=_finite
+            text, parse_constant=_null, parse_float=_finite, parse_int=_finite
         )
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
 
-def read(text: bytes) -> Json:
-    """Read JSON text whose grammar was checked when it came.
+def parse_whole(data: bytes | str) -> Json:
+    """Parse JSON that was saved; raise ValueError where it is none."""
+    try:
+        return mend(parse(data.encode("utf-8", "replace") if type(data) is str else data))
+    except Malformed as error:
+        raise ValueError(str(error)) from None
 
-    A number too large for Python is infinite; what is nested too deeply is None.
-    """
+
+def read(text: bytes) -> Json:
+    """Read JSON text that was checked when it came; None for what is too deep."""
     try:
         return _decode(text)
-    except msgspec.DecodeError:
-        return json.loads(text, parse_int=_large)
     except RecursionError:
         return None
 
 
 def too_deep(payload: bytes) -> bool:
     """Say whether a payload is nested deeper than anything that is folded."""
-    if count_brackets(payload) <= _MAX_DEPTH:
+    if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", payload).translate(None, _NO_BRACKETS)
     steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
     return max(accumulate(steps), default=0) > _MAX_DEPTH
 
 
-def count_brackets(payload: bytes) -> int:
-    """Count what opens a level: no payload is nested deeper than that."""
-    return payload.count(b"[") + payload.count(b"{")
+# Possessive (*+): without it the matcher remembers every escape it has passed.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+# What CPython 3.11 needs at the most for a container (a dict of one key: 232 bytes) and
+# for an item or a key that is no container (a string of two characters and its place).
+_CONTAINER: Final = 240
+_ITEM: Final = 64
+
+
+def weigh(payload: bytes) -> int:
+    """Return how many bytes of memory the values of a payload take, at the most."""
+    brackets = payload.count(b"[") + payload.count(b"{")
+    return len(payload) + _CONTAINER * brackets + _ITEM * payload.count(b",")
+
+
+def _null(_: str) -> None:
+    """Read a word that is no JSON (Python writes NaN and Infinity)."""
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    if math.isinf(value):
+        return None
+    return int(digits) if digits.lstrip("-").isdigit() else value
+
+
+# --- JSON inside of JSON --------------------------------------------------------------
+
+
+def is_object(text: str) -> bool:
+    """Say whether a text is one JSON object, strictly."""
+    if "{" not in text[:8] or "}" not in text[-8:]:  # most are not, at no cost
+        return False
+    try:
+        return type(read_object(text)) is dict
+    except Malformed:
+        return False
+
+
+def read_object(text: str) -> Json:
+    """Parse JSON that a model wrote, strictly but for surrogates; raise Malformed."""
+    data = text.encode("utf-8", "replace")
+    try:
+        return decode(data)
+    except Malformed:
+        if b"\\u" not in data or too_deep(data):
+            raise
+    try:
+        return mend(json.loads(text, parse_constant=_refuse))
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+
+
+# What is left of a value that was cut: of a word, of a number, of an escape.
+_CUT: Final = re.compile(
+    r"(?:-|-?(?:0|[1-9]\d*)(?:\.|(?:\.\d+)?[eE][+-]?)"
+    r"|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z"
+)
+_WORD: Final = re.compile(r"[-+.\w]*\Z", re.ASCII)
+_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
+
+
+def is_prefix(text: str) -> bool:
+    """Say whether a text that is no JSON could become so by what follows it."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Unterminated string"):
+            return True
+        if error.msg.startswith("Invalid \\u"):
+            return _CUT_ESCAPE.search(text) is not None
+        if error.pos >= len(text):
+            return True
+        word = _WORD.search(text)
+        start = len(text) if word is None else word.start()
+        return error.pos >= start and _CUT.match(text, start) is not None
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# --- Writing --------------------------------------------------------------------------
 
 
 def dump(value: Json) -> str:
@@ -135,34 +225,37 @@ def encode(value: Json) -> bytes:
         return json.dumps(value, default=_as_json).encode()
 
 
+def _as_json(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encode_any = msgspec.json.Encoder(enc_hook=_as_json).encode
+
+
 def mend(value: Json) -> Json:
     """Rejoin surrogate halves in every string, and replace what stays alone."""
-    if isinstance(value, str):
+    if type(value) is str:
+        if value.isascii():
+            return value
         units = value.encode("utf-16-le", "surrogatepass")
         return units.decode("utf-16-le", "replace")
-    if isinstance(value, list):
+    if type(value) is list:
         return [mend(item) for item in value]
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {mend(key): mend(item) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = value.__struct_fields__
-        return type(value)(**{name: mend(getattr(value, name)) for name in fields})
     return value
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _large(digits: str) -> float:
-    try:
-        return int(digits)
-    except ValueError:  # beyond 4,300 digits
-        return float(digits)
-
-
-def _finite(digits: str) -> float | None:
-    value = float(digits)
-    if math.isinf(value):
-        return None
-    return int(digits) if digits.lstrip("-").isdigit() else value
+def count_halves(value: Json) -> int:
+    """Count the strings in which half a surrogate pair stays alone."""
+    if type(value) is str:
+        try:
+            value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            return 1
+        return 0
+    if type(value) is dict:
+        return count_halves([*value, *value.values()])
+    return sum(map(count_halves, value)) if type(value) is list else 0

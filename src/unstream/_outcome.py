@@ -1,37 +1,90 @@
-"""How a stream ended, what was made of it, and the errors that say so."""
+"""How a stream ended, what was made of it, and the errors that say so.
+
+This module knows what is said of a stream of any protocol; not how any of it is found.
+"""
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import Json, dump
-from unstream._schema import ChatCompletion
+from unstream._json import (
+    Json,
+    Malformed,
+    dump,
+    is_object,
+    is_prefix,
+    parse_whole,
+    read_object,
+)
+from unstream._structs import Object
+from unstream.sse import DEFAULT_LIMIT
 
 __all__ = [
+    "Arguments",
+    "Call",
+    "Completion",
     "EmptyStream",
     "Ending",
+    "ForeignStream",
     "LimitExceeded",
+    "Limits",
+    "Note",
     "Outcome",
     "ProviderError",
+    "RESULTS",
     "StreamError",
     "StreamFinished",
     "Timing",
     "TruncatedStream",
+    "judge",
+    "may_run",
 ]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound what one stream may make the fold hold; beyond it the ending is `limit`.
+
+    What fits is folded all the same: an event over `event_bytes`, a choice or a tool
+    call over its number is left out and the rest, the usage above all, still counts.
+    After `stream_bytes` nothing is read any more. Raises ValueError for a bound that is
+    no integer of at least 1.
+    """
+
+    # See `sse.DEFAULT_LIMIT`.
+    event_bytes: int = DEFAULT_LIMIT
+    # 128,000 tokens with 20 top_logprobs each make about 320 MB; nothing longer is
+    # sold.
+    stream_bytes: int = 512 * 1024 * 1024
+    # Memory that values of unknown shape may take: lists, objects, keys. Text and log
+    # probabilities are not counted, they take what they are long. Besides, none takes
+    # more than 16 times the bytes that were fed, after the first MiB.
+    held_bytes: int = 1024 * 1024 * 1024
+    # OpenAI allows n=128; each choice costs about 1 KiB of state.
+    choices: int = 1024
+    # Of all choices together. OpenAI allows 128 tools; agents call one several times.
+    tool_calls: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            bound: Any = getattr(self, name)
+            if type(bound) is not int or bound < 1:
+                raise ValueError(f"{name} must be an integer of at least 1")
 
 
 class Ending(StrEnum):
     """Say how a stream ended."""
 
     COMPLETE = "complete"
-    """`[DONE]` came, or every choice has a finish_reason."""
+    """The protocol's end came: `[DONE]`, or a finish_reason in every choice."""
     TRUNCATED = "truncated"
     """The input stopped before that."""
     ERROR = "error"
     """The provider reported an error inside the stream."""
     EMPTY = "empty"
-    """No choice was ever seen."""
+    """Nothing of an answer was ever seen."""
+    FOREIGN = "foreign"
+    """Nothing of an answer was seen, but something else: a page, another protocol."""
     LIMIT = "limit"
     """One of the `Limits` was hit."""
 
@@ -50,24 +103,149 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """When the watch ended."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Note(msgspec.Struct, frozen=True):
+    """Say what was odd in a stream; `docs/notes.md` lists the codes."""
+
+    code: str
+    event: int
+    """The number of the event where it was first seen, from 1; 0: of none."""
+    count: int
+    """How many times it was seen."""
+
+
+# --- Tool calls -----------------------------------------------------------------------
+
+
+class Arguments(StrEnum):
+    """Say what the arguments of a tool call are."""
+
+    WHOLE = "whole"
+    """One JSON object; the free text of a custom tool, of a choice that finished."""
+    EMPTY = "empty"
+    """Nothing, or white space."""
+    CUT = "cut"
+    """The beginning of JSON; the free text of a custom tool that did not finish."""
+    SEVERAL = "several"
+    """More than one JSON document, glued together."""
+    MALFORMED = "malformed"
+    """No JSON, or JSON that is no object."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Say whether a tool call of a completion can be run. Nothing is repaired."""
+
+    choice: int
+    """The index of its choice."""
+    position: int
+    """Its place among the calls of its choice."""
+    id: str
+    name: str
+    text: str
+    """The arguments, as they came."""
+    arguments: Arguments
+    """What they are."""
+    runnable: bool
+    """Whether they are whole, and the choice finished by itself.
+
+    Arguments that are empty will do; a `length` or `content_filter` will not.
+    """
+
+    @property
+    def value(self) -> Json:
+        """Parse the arguments; None where they are not `whole`, or free text."""
+        try:
+            value = read_object(self.text)
+        except Malformed:
+            return None
+        return value if type(value) is dict else None
+
+
+# A model that was stopped has not said all that it would have.
+_STOPPED: Final = frozenset(("length", "content_filter"))
+
+
+def may_run(arguments: Arguments, *, finished: bool, reason: str | None) -> bool:
+    """Say whether a call with such arguments can be run."""
+    said = arguments in (Arguments.WHOLE, Arguments.EMPTY)
+    return said and finished and reason not in _STOPPED
+
+
+def judge(text: str) -> Arguments:
+    """Say what the arguments of a call are."""
+    if is_object(text):
+        return Arguments.WHOLE
+    bare = text.strip(" \t\r\n")
+    if not bare:
+        return Arguments.EMPTY
+    if is_object(bare):
+        return Arguments.WHOLE
+    try:
+        end = _scan(bare)
+    except (ValueError, RecursionError):
+        return Arguments.CUT if is_prefix(bare) else Arguments.MALFORMED
+    rest = bare[end:].lstrip(" \t\r\n")
+    if not rest:
+        return Arguments.MALFORMED  # a document, and no object
+    try:
+        _scan(rest)
+    except (ValueError, RecursionError):
+        return Arguments.SEVERAL if is_prefix(rest) else Arguments.MALFORMED
+    return Arguments.SEVERAL
+
+
+def _scan(text: str) -> int:
+    """Return where the first JSON document of a text ends; raise ValueError."""
+    import json  # noqa: PLC0415 - it is there already
+
+    return json.JSONDecoder().raw_decode(text)[1]
+
+
+# --- The outcome ----------------------------------------------------------------------
+
+
+class Completion(Object):
+    """Base of what a stream folds to, of any protocol."""
+
+    def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
+        """Return the verdict on each tool call, in the order of the completion.
+
+        `unfinished` are the choices that had not finished: see `Outcome.unfinished`.
+        """
+        raise NotImplementedError
+
+
+T = TypeVar("T", bound=Completion, covariant=True)
+
+# What each protocol's streams fold to, by its name: each protocol adds its own.
+RESULTS: Final[dict[str, type[Completion]]] = {}
+
+
+class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Hold the verdict on a stream, and everything that was received of it."""
 
     ending: Ending
-    completion: ChatCompletion | None
+    completion: T | None
     """What was folded, whole or partial; None where nothing came."""
+    protocol: str = "chat"
+    """The name of the protocol that was folded."""
     error: Json = None
     """What the provider reported, as parsed JSON; a string where it was no JSON."""
     done: bool = False
-    """Whether `[DONE]` came."""
+    """Whether the protocol's last word came: `[DONE]`, `message_stop`."""
     usage_source: str | None = None
-    """The key the usage came under: "usage", "choice", "x_groq", or None."""
+    """The key or event that the usage came under: "usage", "choice", "x_groq"."""
     limit: str | None = None
     """The name of one of the `Limits` that was hit: one of bytes before the others."""
+    foreign: str | None = None
+    """What a `foreign` stream seems to be: the name of a protocol, or None."""
+    unfinished: tuple[int, ...] = ()
+    """The indexes of the choices that had not finished."""
+    notes: tuple[Note, ...] = ()
+    """What was odd, in the order of its first sight."""
     n_bytes: int = 0
     """The bytes that were fed."""
     n_events: int = 0
-    """The payloads that were read, `[DONE]` included."""
+    """The payloads that were read, `[DONE]` included, blank ones not."""
     n_malformed: int = 0
     """The payloads that were neither a JSON object nor `[DONE]`."""
     timing: Timing | None = None
@@ -77,11 +255,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: str | None = None
     """Who ended the exchange early, as an adapter saw it: "client" or "upstream"."""
 
-    def unwrap(self) -> ChatCompletion:
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The verdict on each tool call, in the order of the completion.
+
+        It is made when it is asked for: a stream that nobody asks about pays nothing.
+        """
+        if self.completion is None:
+            return ()
+        return self.completion.calls(self.unfinished)
+
+    def unwrap(self) -> T:
         """Return the completion of a stream that ended well.
 
-        Raises TruncatedStream, ProviderError, EmptyStream or LimitExceeded for the
-        other endings; each carries this outcome, the partial completion in it.
+        Raises TruncatedStream, ProviderError, EmptyStream, ForeignStream or
+        LimitExceeded for the other endings; each carries this outcome, the partial
+        completion in it.
         """
         if self.ending is Ending.COMPLETE and self.completion is not None:
             return self.completion
@@ -96,9 +285,65 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             raise LimitExceeded(f"over the limit {self.limit} ({received})", self)
         if self.ending is Ending.TRUNCATED:
             raise TruncatedStream(f"the stream stopped early ({received})", self)
+        if self.ending is Ending.FOREIGN:
+            raise ForeignStream(f"{self._describe()} ({received})", self)
         if self.undecoded is not None:
             raise EmptyStream(f"{self.undecoded} was not decoded ({received})", self)
         raise EmptyStream(f"the stream held no choice ({received})", self)
+
+    def _describe(self) -> str:
+        if self.foreign is None:
+            return f"this is no stream of the protocol {self.protocol}"
+        return (
+            f"this is a stream of another protocol, {self.foreign}: "
+            f"unstream.{self.foreign}.fold reads it"
+        )
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain dicts and lists, with the verdicts on the tool calls."""
+        plain: dict[str, Json] = msgspec.to_builtins(
+            {n: getattr(self, n) for n in self.__struct_fields__ if n != "completion"}
+        )
+        whole = self.completion
+        plain["completion"] = None if whole is None else whole.to_dict()
+        plain["calls"] = msgspec.to_builtins(self.calls)
+        return plain
+
+    def to_json(self) -> bytes:
+        """Return what `to_dict` does as compact JSON."""
+        plain = self.to_dict()
+        if self.completion is not None:
+            plain["completion"] = msgspec.Raw(self.completion.to_json())
+        return msgspec.json.encode(plain)
+
+    @staticmethod
+    def from_dict(sent: dict[str, Json]) -> "Outcome[Any]":
+        """Return the outcome that `to_dict` was called on.
+
+        Raises ValueError where it is none.
+        """
+        whole = sent.get("completion")
+        plain = {k: v for k, v in sent.items() if k not in ("calls", "completion")}
+        try:
+            outcome = msgspec.convert({**plain, "completion": None}, Outcome)
+            kind = RESULTS[outcome.protocol]
+        except (msgspec.ValidationError, KeyError) as error:
+            raise ValueError(f"this is no outcome: {error}") from None
+        if whole is None:
+            return outcome
+        completion = kind.from_dict(whole)
+        return msgspec.structs.replace(outcome, completion=completion)
+
+    @staticmethod
+    def from_json(data: bytes | str) -> "Outcome[Any]":
+        """Return the outcome that `to_json` was called on.
+
+        Raises ValueError where it is none.
+        """
+        sent = parse_whole(data)
+        if type(sent) is not dict:
+            raise ValueError("this is no outcome, but other JSON")
+        return Outcome.from_dict(sent)
 
 
 # --- Errors ---------------------------------------------------------------------------
@@ -110,11 +355,11 @@ class StreamError(Exception):
     `outcome` is all that is known of the stream, the partial completion included.
     """
 
-    def __init__(self, message: str, outcome: Outcome) -> None:
+    def __init__(self, message: str, outcome: Outcome[Any]) -> None:
         super().__init__(message)
         self.outcome = outcome
 
-    def __reduce__(self) -> tuple["type[StreamError]", tuple[str, Outcome]]:
+    def __reduce__(self) -> tuple["type[StreamError]", tuple[str, Outcome[Any]]]:
         return type(self), (str(self), self.outcome)
 
 
@@ -123,7 +368,14 @@ class TruncatedStream(StreamError):
 
 
 class EmptyStream(StreamError):
-    """The server's fault: the stream held no choice at all."""
+    """The server's fault: the stream held nothing of an answer."""
+
+
+class ForeignStream(StreamError):
+    """The caller's or the server's fault: this is no stream of the protocol.
+
+    `outcome.foreign` names the protocol that it seems to be of, where that is known.
+    """
 
 
 class ProviderError(StreamError):
@@ -134,7 +386,7 @@ class LimitExceeded(StreamError):
     """The stream went over one of the `Limits`; `outcome.limit` names it."""
 
 
-class StreamFinished(StreamError):
+class StreamFinished(RuntimeError):
     """The caller's fault: bytes were fed after `finish`."""
 
 

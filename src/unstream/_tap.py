@@ -17,15 +17,14 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
-from unstream._limits import Limits
-from unstream._outcome import Ending, Outcome, Timing
+from unstream._outcome import Ending, Limits, Outcome, Timing
 
 __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"]
 
 # Operations we want to support:
 # - note data when it came, before it is handed on (`hold`)
-# - fold it after it was handed on: all of it (`read`), or for one turn of an event
-#   loop (`read_some`, `aread`)
+# - fold it after it was handed on: all of it (`read`), or as much as fits into a turn
+#   of an event loop (`read_some`, and `aread` where that leaves too much)
 # - call back, once, whatever becomes of the response (`finish`, `afinish`)
 # Goals:
 # - who reads never waits for the fold
@@ -47,19 +46,19 @@ __all__ = ["Tap", "check_callable", "guard", "is_inference", "is_watched", "log"
 # - parsed chunks are read before they are handed on: who gets them may change them
 # - KeyboardInterrupt and SystemExit pass, even from in here: they are of the process
 
-OnFinish: TypeAlias = Callable[[Outcome], Any]
+OnFinish: TypeAlias = Callable[[Outcome[Any]], Any]
 Side: TypeAlias = Literal["client", "upstream"]
+_Work: TypeAlias = Coroutine[Any, Any, None]
 _Wait: TypeAlias = Callable[[], Awaitable[None]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A turn of the loop: 23 ms of the worst stream, 0.2 ms of an ordinary one.
+# A turn of the loop: 23 ms of the worst stream, 0.2 ms of an ordinary one. Data that is
+# larger is cut.
 _TURN: Final = 16 * 1024
-# As much of a turn as a slice counts at least: it may stand for 4 KiB that were taken
-# in and gave nothing, such as empty members of gzip.
+# What an empty slice counts of it: 4 KiB may have been taken in that gave nothing, such
+# as empty members of gzip.
 _LEAST: Final = 4 * 1024
-# What most transports hand out at once; data beyond that is cut.
-_BLOCK: Final = 64 * 1024
 # How much may wait to be read. Ordinary streams leave nothing: a turn takes more than
 # a piece brings.
 _WAITING: Final = 1024 * 1024
@@ -77,6 +76,8 @@ _FATAL: Final = (KeyboardInterrupt, SystemExit)
 # As in `inspect`, which takes 5 ms to import.
 _CO_VARARGS: Final = 0x04
 _CO_COROUTINE: Final = 0x80
+
+_RAISED: Final = "on_finish raised"
 
 # The callbacks that are running: asyncio itself keeps but weak references to tasks.
 _running: Final[set[Any]] = set()
@@ -119,8 +120,8 @@ def _kind(content_type: str) -> str:
 def guard(function: Callable[P, T]) -> Callable[P, T | None]:
     """Make a function log what it raises, and return None in its place.
 
-    For what runs in the way of the data: a response about which it raises is not
-    watched.
+    For what runs in the way of the data: an exchange about which it raises is not
+    watched, or without what it would have noted.
     """
 
     @wraps(function)
@@ -130,7 +131,7 @@ def guard(function: Callable[P, T]) -> Callable[P, T | None]:
         except _FATAL:
             raise
         except BaseException:  # the observer never breaks the observed
-            log("a response is not watched")
+            log("an exchange is not watched, or not wholly")
             return None
 
     return guarded
@@ -287,21 +288,22 @@ class Tap:
         try:
             if isinstance(data, bytearray | memoryview):
                 data = memoryview(data).tobytes()  # it may change before it is read
-            if isinstance(data, bytes) and not data:
+            is_chunk = not isinstance(data, bytes)
+            if not (data or is_chunk):
                 return
             arrival = perf_counter() - self._start
             if self._first_byte is None:
                 self._first_byte = arrival
             if self._is_blind:
                 return
-            if isinstance(data, bytes):
+            if is_chunk:
+                self.read()
+                self._arrival = arrival
+                self._accumulator.add(data)
+                self._look()
+            else:
                 self._queue.append((arrival, data))
                 self._n_waiting += len(data) + _ITEM
-            else:
-                self.read()
-                self._accumulator.add(data)
-                self._arrival = arrival
-                self._look()
         except _FATAL:
             raise
         except BaseException as error:  # as above
@@ -313,9 +315,9 @@ class Tap:
             pass
 
     def read_some(self) -> bool:
-        """Fold of what is held what fits into a turn; say whether more is left.
+        """Fold what fits into a turn of a loop; say whether more is left.
 
-        Never raises.
+        Where it is, an async adapter awaits `aread`. Never raises.
         """
         try:
             room = _TURN
@@ -328,12 +330,13 @@ class Tap:
         return bool(self._queue)
 
     async def aread(self) -> None:
-        """Do the same; go on, with turns of the loop, where too much is left.
+        """Go on, with turns of the loop, where too much is left to be put off.
 
         Raises nothing but the cancellation of what it runs in.
         """
-        while self.read_some() and self._n_waiting > _WAITING:
+        while self._n_waiting > _WAITING:
             await _turn()
+            self.read_some()
 
     def finish(self) -> None:
         """End the watch and call back, the first time that it is called.
@@ -356,16 +359,16 @@ class Tap:
         cancellation.
         """
         if self._wait is None:
-            work: Coroutine[Any, Any, None]
+            work: _Work
             if self.read_some():
                 work = self._catch_up()
             elif (later := self._enter()) is not None:
                 work = _settle(later)
             else:
                 return
-            self._wait = _spawn(work, self._context)
+            self._wait = _spawn(work, self._context, self._cut_off)
             if self._wait is None:
-                await _stay(work)
+                await _stay(work, self._cut_off)
                 return
         await self._wait()
 
@@ -374,29 +377,30 @@ class Tap:
     def _step(self) -> int:
         """Feed a slice of what came first; return what it counts of a turn."""
         self._arrival, data = self._queue[0]
-        slices = self._slices
-        if slices is None and self._body is None and len(data) <= _BLOCK:
-            size = len(data)  # all but all there is: no need of an iterator
-            self._feed(data)
+        size = len(data)
+        if self._body is None and size <= _TURN:
+            self._feed(data)  # nearly all there is: no need of slices
         else:
-            if slices is None:
-                self._slices = slices = self._cut(data)
-            piece = next(slices, None)
+            if self._slices is None:
+                self._slices = self._cut(data)
+            piece = next(self._slices, None)
             if piece is not None:
-                self._feed(piece)
-                return max(len(piece), _LEAST)
-            self._slices, size = None, 0
-        self._look()
+                if piece:
+                    self._feed(piece)
+                return len(piece) or _LEAST
+            self._slices = None
+        if self._first_content is None:
+            self._look()
         if self._queue:  # it is empty where the rest was given up
             self._queue.popleft()
-            self._n_waiting -= len(data) + _ITEM
+            self._n_waiting -= size + _ITEM
         return size
 
     def _cut(self, data: bytes) -> Iterator[bytes]:
         if self._body is not None:
             return self._body.decode(data)
-        starts = range(0, len(data), _BLOCK)
-        return (data[start : start + _BLOCK] for start in starts)
+        starts = range(0, len(data), _TURN)
+        return (data[start : start + _TURN] for start in starts)
 
     def _feed(self, data: bytes) -> None:
         if self._room is None:
@@ -428,18 +432,27 @@ class Tap:
     # --- The end ----------------------------------------------------------------------
 
     def _enter(self) -> Awaitable[Any] | None:
-        # Not a second time: the callback itself may come by here, in that context.
-        return None if self._on_finish is None else self._context.run(self._call)
+        if self._on_finish is None:  # the callback itself may come by here again
+            return None
+        try:
+            return self._context.run(self._call)
+        except RuntimeError:  # it is entered: `_catch_up` was cut off
+            return self._call()
 
     async def _catch_up(self) -> None:
         """Read what is left, with turns of the loop, and call back."""
-        try:
-            while self.read_some():
-                await _turn()
-        finally:  # cancelled where the loop ends, it reads the rest at once
-            later = self._call()
-        if later is not None:
-            await _settle(later)
+        while self._queue:
+            await _turn()
+            self.read_some()
+        if (later := self._call()) is not None:
+            await later
+
+    def _cut_off(self) -> None:
+        # The loop ends: what is left is read at once, for there is no later.
+        if self._on_finish is None:
+            log("on_finish was cancelled")
+        else:
+            self.finish()
 
     def _call(self) -> Awaitable[Any] | None:
         on_finish, self._on_finish = self._on_finish, None
@@ -452,11 +465,11 @@ class Tap:
         except _FATAL:
             raise
         except BaseException:  # a CancelledError, which is of something else
-            log("on_finish raised")
+            log(_RAISED)
             return None
         return later if isinstance(later, Awaitable) else None
 
-    def _judge(self) -> Outcome:
+    def _judge(self) -> Outcome[Any]:
         try:
             outcome = self._accumulator.finish()
             self._look()
@@ -520,57 +533,75 @@ async def _turn() -> None:
         await asyncio.sleep(0)
 
 
-def _spawn(work: Coroutine[Any, Any, None], context: Context) -> _Wait | None:
-    """Run something by itself, and return what waits for it; None without a loop."""
+def _spawn(work: _Work, context: Context, cut_off: Callable[[], None]) -> _Wait | None:
+    """Run something by itself, and return what waits for it; None without a loop.
+
+    `cut_off` is called where it is cancelled.
+    """
     if (trio := _trio()) is not None:
-        done = trio.Event()
+        return _spawn_in_trio(trio, work, context, cut_off)
+    if (asyncio := _asyncio()) is not None:
+        return _spawn_in_asyncio(asyncio, work, context, cut_off)
+    return None
 
-        async def run() -> None:
-            try:
-                await work
-            except trio.Cancelled:
-                log("on_finish was cancelled")
-                raise
-            except _FATAL:
-                raise
-            except BaseException:  # which would end trio itself
-                log("on_finish raised")
-            finally:
-                done.set()
 
-        trio.lowlevel.spawn_system_task(run, context=context)
-        wait: _Wait = done.wait
-        return wait
-    if (asyncio := _asyncio()) is None:
-        return None
+def _spawn_in_trio(
+    trio: Any, work: _Work, context: Context, cut_off: Callable[[], None]
+) -> _Wait:
+    done = trio.Event()
+
+    async def run() -> None:
+        try:
+            await work
+        except trio.Cancelled:
+            cut_off()
+            raise
+        except _FATAL:
+            raise
+        except BaseException:  # which would end trio itself
+            log(_RAISED)
+        finally:
+            done.set()
+
+    # A system task: no scope of the request cancels it.
+    trio.lowlevel.spawn_system_task(run, context=context)
+    wait: _Wait = done.wait
+    return wait
+
+
+def _spawn_in_asyncio(
+    asyncio: Any, work: _Work, context: Context, cut_off: Callable[[], None]
+) -> _Wait:
     task = asyncio.get_running_loop().create_task(work, context=context)
-    _running.add(task)
-    task.add_done_callback(_end)
 
-    async def wait_for_task() -> None:
+    def end(_: Any) -> None:
+        _running.discard(task)
+        if task.cancelled():
+            cut_off()
+        elif (error := task.exception()) is not None:
+            log(_RAISED, error)
+
+    async def wait() -> None:
         current = asyncio.current_task()
         if not (task.done() or (current is not None and current.cancelling())):
             await asyncio.wait((task,))  # which, cancelled, leaves the task alone
 
-    return wait_for_task
+    _running.add(task)
+    task.add_done_callback(end)
+    return wait
 
 
-def _end(task: Any) -> None:
-    _running.discard(task)
-    if task.cancelled():
-        log("on_finish was cancelled")
-    elif (error := task.exception()) is not None:
-        log("on_finish raised", error)
-
-
-async def _stay(work: Coroutine[Any, Any, None]) -> None:
+async def _stay(work: _Work, cut_off: Callable[[], None]) -> None:
     """Run something here."""
     try:
         await work
-    except (GeneratorExit, *_FATAL):  # who drives this has closed it
+    except GeneratorExit:  # who drives this has closed it
+        cut_off()
+        raise
+    except _FATAL:
         raise
     except BaseException:
-        log("on_finish raised")
+        log(_RAISED)
 
 
 async def _settle(later: Awaitable[Any]) -> None:

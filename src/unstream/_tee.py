@@ -17,8 +17,7 @@ from collections.abc import (
 from typing import Any, Final, TypeVar
 
 from unstream._generators import abegin, aclose, begin, close, is_in_loop
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import Tap, check_callable, log
 
 __all__ = ["atee", "awatch", "tee", "watch"]
@@ -31,7 +30,7 @@ _STUCK: Final = "a source could not be closed"
 
 def tee(
     source: Iterable[T],
-    on_finish: Callable[[Outcome], None],
+    on_finish: Callable[[Outcome[Any]], None],
     *,
     limits: Limits | None = None,
     content_encoding: str = "",
@@ -93,7 +92,7 @@ def watch(source: Iterable[Any], tap: Tap) -> Generator[Any, None, None]:
 
 def atee(
     source: AsyncIterable[T],
-    on_finish: Callable[[Outcome], Awaitable[None] | None],
+    on_finish: Callable[[Outcome[Any]], Awaitable[None] | None],
     *,
     limits: Limits | None = None,
     content_encoding: str = "",
@@ -130,7 +129,8 @@ async def awatch(
             is_out = True
             yield data
             is_out = False
-            await tap.aread()
+            if tap.read_some():
+                await tap.aread()
         tap.interrupted = None
     except Exception:  # to be cancelled is none
         if not is_out:

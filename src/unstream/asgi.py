@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from unstream._exchange import REQUEST_BYTES, Exchange, headers
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import (
     Side,
     Tap,
@@ -27,7 +26,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-OnFinish: TypeAlias = Callable[[Outcome, Exchange], Awaitable[None] | None]
+OnFinish: TypeAlias = Callable[[Outcome[Any], Exchange], Awaitable[None] | None]
 
 
 class Middleware:
@@ -89,6 +88,22 @@ class Middleware:
 class _Watch:
     """Stand between one request of a server and its application."""
 
+    __slots__ = (
+        "_answer_safely",
+        "_hear_safely",
+        "_is_gone",
+        "_is_read",
+        "_limits",
+        "_n_request",
+        "_on_finish",
+        "_receive",
+        "_request",
+        "_scope",
+        "_send",
+        "_start",
+        "tap",
+    )
+
     def __init__(
         self,
         scope: Scope,
@@ -133,7 +148,8 @@ class _Watch:
                 self._is_gone = True
                 raise
             if message.get("more_body", False):
-                await tap.aread()
+                if tap.read_some():
+                    await tap.aread()
             else:
                 self.end(None)
                 await tap.afinish()
@@ -158,12 +174,15 @@ class _Watch:
 
     def _answer(self, message: Message) -> None:
         scope, status = self._scope, message["status"]
-        received, sent = headers(scope.get("headers", ())), headers(message["headers"])
+        received, sent = (
+            headers(scope.get("headers", ())),
+            headers(message.get("headers", ())),
+        )
         kind = sent.get("content-type", "")
         if not is_watched(status, kind):
             return
 
-        def on_finish(outcome: Outcome) -> Any:
+        def on_finish(outcome: Outcome[Any]) -> Any:
             body = self._request if self._is_read else None
             exchange = Exchange(
                 method=scope["method"],

@@ -9,8 +9,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from unstream._exchange import REQUEST_BYTES, Exchange, headers
-from unstream._limits import Limits
-from unstream._outcome import Outcome
+from unstream._outcome import Limits, Outcome
 from unstream._tap import Tap, check_callable, guard, is_inference, is_watched
 from unstream._tee import awatch, watch
 
@@ -23,7 +22,7 @@ class _Client(Protocol):
 
 
 Client = TypeVar("Client", bound=_Client)
-OnFinish: TypeAlias = Callable[[Outcome, Exchange], Awaitable[None] | None]
+OnFinish: TypeAlias = Callable[[Outcome[Any], Exchange], Awaitable[None] | None]
 
 _START: Final = "unstream.start"
 

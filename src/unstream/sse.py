@@ -1,13 +1,26 @@
 """Server-sent events: bytes in at any cut, events out.
 
 This module knows the WHATWG event-stream grammar (HTML standard, section 9.2) and
-nothing about JSON or chat completions.
+nothing about JSON or what an event means. It is the one framing of event streams.
 
-Strategy: line ends are made LF, a feed is split once, and an unfinished last line is
-kept as the fragments it came in, joined when its end arrives. So each byte is touched a
-constant number of times however the input is cut.
+*Operations wanted.* Take bytes at any cut; hand out events as soon as their blank line
+came; keep what is unfinished; say whether this is an event stream at all.
+
+*Goals.* Each byte is touched a constant number of times however the input is cut. An
+event of one unnamed data line, as most servers send it, costs no more than to be cut
+out: `read` hands out runs of them as lists of payloads.
+
+*Plan.* Line ends are made LF. Where a block begins between two events, it is split at
+`\n\ndata: ` (measured: 180 ns an event, against 245 for a split into lines); what comes
+out is a payload, unless it holds a line feed. All else is read line by line: the
+beginning and the end of a block, events with names, comments. An unfinished line is
+kept in a bytearray, which grows in place.
+
+*Warning.* A payload of a run that holds a line feed is not one yet: give it to
+`reread`, before the next item is asked for.
 """
 
+from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import msgspec
@@ -23,6 +36,7 @@ DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
+_LF: Final = ord("\n")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -65,7 +79,6 @@ class Decoder:
         "_limit",
         "_line",
         "_line_lost",
-        "_line_size",
         "_size",
         "_skipping",
         "last_event_id",
@@ -81,8 +94,7 @@ class Decoder:
         self._error_field = error_field
         self._head: bytes | None = b""  # what may yet be a byte order mark
         self._after_cr = False
-        self._line: list[bytes] = []  # fragments of the unfinished line
-        self._line_size = 0
+        self._line = bytearray()  # the unfinished line
         self._line_lost = False  # it went over the limit
         self._data: list[bytes] = []  # the data lines of the unfinished event
         self._size = 0
@@ -108,48 +120,68 @@ class Decoder:
             self._line or self._after_cr or self._line_lost or self._has_begun()
         )
 
-    def feed(self, data: BytesLike) -> list[Event]:  # noqa: C901 - see *Strategy*
+    def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
 
         Raises TypeError where `data` is not bytes-like; nothing that the bytes contain
         raises.
         """
-        piece = data if type(data) is bytes else bytes(memoryview(data))
-        if self._head is not None:
-            piece = self._strip_bom(piece)
-        if not piece:
-            return []
-        if self._after_cr:
-            self._after_cr = False
-            # The last feed ended in CR: this LF belongs to that line end, and a
-            # second blank line here would cut an event in two.
-            if piece.startswith(b"\n"):
-                piece = piece[1:]
-        if _CR in piece:
-            self._after_cr = piece.endswith(b"\r")
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = piece.split(b"\n")
-        rest = lines.pop()
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
         events: list[Event] = []
-        if lines:
-            if self._line_lost:
-                del lines[0]
-            elif self._line:
-                self._line.append(lines[0])
-                lines[0] = b"".join(self._line)
-                self._line.clear()
-            self._line_lost = False
-            self._line_size = 0
-            self._read(lines, events)
-        if rest and not self._line_lost:
-            self._line.append(rest)
-            self._line_size += len(rest)
-            if self._line_size > self._limit - self._size:
-                self._line_lost = True
-                if not self._line[0].startswith(b":"):
-                    self._skip()
-                self._line.clear()
+        for found in self.read(data):
+            if isinstance(found, Event):
+                events.append(found)
+                continue
+            for payload in found:
+                if _LF in payload:
+                    events += self.reread(payload)
+                else:
+                    events.append(Event("message", payload, self.last_event_id))
         return events
+
+    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+        """Take the next bytes; yield runs of payloads, and the events between them.
+
+        A run stands for events of one unnamed data line each; see *Warning*.
+        """
+        block = self._normalise(data)
+        if not block:
+            return
+        if not self.idle:
+            # Finish the event that an earlier block began.
+            end = block.find(b"\n\n") + 2
+            if end == 1:
+                yield from self._read(block)
+                return
+            yield from self._read(block[:end])
+            block = block[end:]
+        if block[:6] != b"data: ":
+            # Comments come first, say, or a name.
+            start = block.find(b"\n\ndata: ") + 2
+            if start == 1:
+                yield from self._read(block)
+                return
+            yield from self._read(block[:start])
+            block = block[start:]
+        if len(block) > self._limit:
+            yield from self._read(block)
+            return
+        run = block.split(b"\n\ndata: ")
+        run[0] = run[0][6:]
+        rest = run.pop()
+        if rest[-2:] == b"\n\n":
+            run.append(rest[:-2])
+            rest = None
+        if run:
+            self._has_fields = True
+            yield run
+        if rest is not None:
+            yield from self._read(b"data: " + rest)
+
+    def reread(self, payload: bytes) -> list[Event]:
+        """Read what a run held of more than one line."""
+        return list(self._read(b"data: " + payload + b"\n\n"))
 
     def close(self, *, rest: bool = False) -> list[Event]:
         """End the input and return the events that this completes.
@@ -160,19 +192,58 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
-            line, self._line = [self._head or b"", *self._line], []
+            line = (self._head or b"") + bytes(self._line)
+            self._line.clear()
             self._head = None
-            self._read([b"".join(line)], events)
+            self._read_lines([line], events)
             self._dispatch(events)
         return events
 
-    def _strip_bom(self, piece: bytes) -> bytes:
-        piece = (self._head or b"") + piece
-        if len(piece) < len(_BOM) and _BOM.startswith(piece):
-            self._head = piece
+    def _normalise(self, block: bytes) -> bytes:
+        """Strip the byte order mark and make line ends LF."""
+        if self._head is not None:
+            block = self._strip_bom(block)
+        if self._after_cr and block:
+            self._after_cr = False
+            # The last feed ended in CR: this LF belongs to that line end, and a
+            # second blank line here would cut an event in two.
+            if block[0] == _LF:
+                block = block[1:]
+        if _CR in block:
+            self._after_cr = block.endswith(b"\r")
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return block
+
+    def _strip_bom(self, block: bytes) -> bytes:
+        block = (self._head or b"") + block
+        if len(block) < len(_BOM) and _BOM.startswith(block):
+            self._head = block
             return b""
         self._head = None
-        return piece.removeprefix(_BOM)
+        return block.removeprefix(_BOM)
+
+    def _read(self, block: bytes) -> list[Event]:
+        """Read line by line."""
+        lines = block.split(b"\n")
+        rest = lines.pop()
+        events: list[Event] = []
+        if lines:
+            if self._line_lost:
+                del lines[0]
+                self._line_lost = False
+            elif self._line:
+                self._line += lines[0]
+                lines[0] = bytes(self._line)
+                self._line.clear()
+            self._read_lines(lines, events)
+        if rest and not self._line_lost:
+            self._line += rest
+            if len(self._line) > self._limit - self._size:
+                self._line_lost = True
+                if not self._line.startswith(b":"):
+                    self._skip()
+                self._line.clear()
+        return events
 
     def _skip(self) -> None:
         if not self._skipping:
@@ -181,7 +252,7 @@ class Decoder:
         self._data.clear()
         self._size = 0
 
-    def _read(self, lines: list[bytes], events: list[Event]) -> None:
+    def _read_lines(self, lines: list[bytes], events: list[Event]) -> None:
         for line in lines:
             if not line:
                 if self._has_begun():

@@ -1,0 +1,385 @@
+"""The shapes: the chunk as nearly all servers send it, the completion as it leaves.
+
+This module knows which keys have a field and of what type it is; how values fold is
+written in `_fields`, one row a field.
+
+The source of the shapes is OpenAI's API description
+(`CreateChatCompletionStreamResponse` and `CreateChatCompletionResponse`, August 2026)
+with the keys that other servers send often. Enumerations are open: a `finish_reason` or
+`service_tier` is any string.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from unstream._json import Json, dump, mend, read
+from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._structs import Object, Text
+
+__all__ = [
+    "Annotation",
+    "Audio",
+    "ChatCompletion",
+    "Choice",
+    "Chunk",
+    "ChunkChoice",
+    "CompletionTokensDetails",
+    "Custom",
+    "Delta",
+    "Function",
+    "FunctionDelta",
+    "Logprobs",
+    "Message",
+    "PromptTokensDetails",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "TopLogprob",
+    "UrlCitation",
+    "Usage",
+    "decode_chunk",
+]
+
+# --- The chunk ------------------------------------------------------------------------
+#
+# These are for the look at an event that may be like an earlier one (see `_repeat`). A
+# key without a field, or a value of another type, is not decoded: such an event takes
+# the ordinary road, which knows every key by its row in `_fields`. None stands for null
+# and for absent: the fold treats both alike. What may be large or nested stays raw, so
+# that it is equal only where its bytes are. gc=False: these are trees that live for one
+# step, and the collector's bookkeeping would cost a quarter of the decode.
+
+_NULL: Final = Raw(b"null")
+
+
+class _Part(Struct, gc=False, forbid_unknown_fields=True):
+    pass
+
+
+class FunctionDelta(_Part, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(_Part, gc=False):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta | None = None
+
+
+class Delta(_Part, gc=False):
+    # The order of OpenAI's servers first: msgspec looks for the next field first.
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    refusal: str | None = None
+    function_call: Raw = _NULL
+    reasoning_details: Raw = _NULL
+    annotations: Raw = _NULL
+    audio: Raw = _NULL
+
+
+class ChunkChoice(_Part, gc=False):
+    index: int | None = None
+    delta: Delta | None = None
+    logprobs: Raw = _NULL
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    content_filter_results: Raw = _NULL
+    stop_reason: Raw = _NULL
+
+
+class Chunk(_Part, gc=False):
+    id: str | None = None
+    object: str | None = None
+    created: int | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: Raw = _NULL
+    obfuscation: str | None = None
+    p: str | None = None
+    provider: str | None = None
+
+
+decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
+
+
+# --- Log probabilities ----------------------------------------------------------------
+
+
+class TopLogprob(Struct):
+    """One of the likeliest tokens at a position."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(Struct):
+    """One token and its log probability, a 64-bit float."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprob] | None = None
+
+
+_Tokens = list[TokenLogprob] | None
+_decode_tokens: Final = msgspec.json.Decoder(_Tokens).decode
+
+
+class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
+    """The log probabilities of a choice, a list for each kind of text.
+
+    There are thousands, and most are stored without being looked at: they stay the JSON
+    text that was sent, and are decoded when they are first looked at. `lists` holds
+    that text by key: of `content`, `refusal` and `reasoning_content`, and of any other
+    key that came. A property is None where none came, or only in a shape of its own
+    (Fireworks, Together); `to_dict` shows every shape, and keys that tokens have more.
+    """
+
+    __slots__ = ("_decoded", "lists")
+
+    def __init__(self, lists: dict[str, bytes]) -> None:
+        self.lists: dict[str, bytes] = lists
+        self._decoded: dict[str, _Tokens] = {}
+
+    @property
+    def content(self) -> list[TokenLogprob] | None:
+        """The tokens of the content."""
+        return self._tokens("content")
+
+    @property
+    def refusal(self) -> list[TokenLogprob] | None:
+        """The tokens of the refusal."""
+        return self._tokens("refusal")
+
+    @property
+    def reasoning_content(self) -> list[TokenLogprob] | None:
+        """The tokens of the reasoning (DeepSeek)."""
+        return self._tokens("reasoning_content")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain dicts and lists, shaped as the JSON of the completion."""
+        return {key: read(text) for key, text in self.lists.items()}
+
+    def to_raw(self) -> dict[str, Json]:
+        """Return the text that was sent, for the encoder."""
+        return {key: Raw(text) for key, text in self.lists.items()}
+
+    @classmethod
+    def from_plain(cls, value: Json) -> Any:
+        """Return the log probabilities of a parsed object."""
+        if isinstance(value, cls):
+            return value
+        if type(value) is not dict:
+            return msgspec.UNSET
+        return cls({mend(k): dump(mend(v)).encode() for k, v in value.items()})
+
+    def _tokens(self, key: str) -> _Tokens:
+        if key not in self._decoded:
+            try:
+                self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
+            except (msgspec.DecodeError, RecursionError):
+                self._decoded[key] = None
+        return self._decoded[key]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Logprobs):
+            return NotImplemented
+        # What was saved and loaded is the same but for white space and digits.
+        return self.lists == other.lists or dump(self.to_dict()) == dump(
+            other.to_dict()
+        )
+
+    def __repr__(self) -> str:
+        return f"Logprobs({self.lists!r})"
+
+    def __reduce__(self) -> tuple[type["Logprobs"], tuple[dict[str, bytes]]]:
+        return Logprobs, (self.lists,)
+
+
+# --- The completion -------------------------------------------------------------------
+
+
+class Function(Object):
+    """What is called; `arguments` is the JSON text as the model wrote it."""
+
+    required = ("name", "arguments")
+
+    name: str = ""
+    arguments: str = ""
+
+
+class Custom(Object):
+    """What a custom tool call calls, with free text as `input`."""
+
+    required = ("name", "input")
+
+    name: str = ""
+    input: str = ""
+
+
+class ToolCall(Object):
+    """One tool call; `function` or `custom` is set, as `type` says."""
+
+    required = ("id", "type")
+
+    id: str = ""
+    type: str = "function"
+    function: Function | None = None
+    custom: Custom | None = None
+    extra_content: dict[str, Json] | None = None
+
+
+class Audio(Object):
+    """Spoken output; `data` is base64."""
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+    expires_at: int | None = None
+
+
+class UrlCitation(Object):
+    """Where a piece of the content comes from; indices count its characters."""
+
+    start_index: int | None = None
+    end_index: int | None = None
+    url: str | None = None
+    title: str | None = None
+
+
+class Annotation(Object):
+    """A remark on the content, today always a `url_citation`."""
+
+    type: str | None = None
+    url_citation: UrlCitation | None = None
+
+
+class Message(Object):
+    """What the model said.
+
+    `content` is a list of parts where the server streamed parts. What only some servers
+    send (`reasoning_content`, `reasoning`, `reasoning_details`, `images`,
+    `executed_tools`) keeps the name it was sent under.
+    """
+
+    required = ("role", "content", "refusal")
+
+    role: str = "assistant"
+    content: str | list[Json] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[Json] | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+    audio: Audio | None = None
+    annotations: list[Annotation] | None = None
+    images: list[Json] | None = None
+    executed_tools: list[Json] | None = None
+
+    def text(self) -> str:
+        """Return the content as plain text: of parts, those that are text."""
+        if not isinstance(self.content, list):
+            return self.content or ""
+        parts = [part for part in self.content if isinstance(part, dict)]
+        texts = [part.get("text") for part in parts if part.get("type") == "text"]
+        return "".join(text for text in texts if isinstance(text, str))
+
+
+class Choice(Object):
+    """One of the answers; `finish_reason` is None where none was sent."""
+
+    required = ("index", "message", "logprobs", "finish_reason")
+
+    index: int = 0
+    message: Message = field(default_factory=Message)
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+    content_filter_results: dict[str, Json] | None = None
+    native_finish_reason: str | None = None
+
+
+class PromptTokensDetails(Object):
+    """The tokens of the prompt, by kind."""
+
+    audio_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    text_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class CompletionTokensDetails(Object):
+    """The tokens of the answer, by kind."""
+
+    accepted_prediction_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    text_tokens: int | None = None
+
+
+class Usage(Object):
+    """The tokens that were counted, and billed, by the server."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+
+class ChatCompletion(Completion):
+    """A whole chat completion, as the same request without `stream` returns it."""
+
+    required = ("id", "object", "created", "model", "choices")
+
+    id: str = ""
+    object: str = "chat.completion"
+    created: int = 0
+    model: str = ""
+    choices: list[Choice] = field(default_factory=list)
+    usage: Usage | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    moderation: Json = None
+
+    def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
+        """Return the verdict on each tool call, in the order of the completion."""
+        return tuple(
+            _judge(choice, position, call, finished=choice.index not in unfinished)
+            for choice in self.choices
+            for position, call in enumerate(choice.message.tool_calls or ())
+        )
+
+
+def _judge(choice: Choice, position: int, call: ToolCall, *, finished: bool) -> Call:
+    reason = choice.finish_reason
+    finished = finished and bool(reason)
+    if call.custom is not None and call.function is None:
+        name, text = call.custom.name, call.custom.input
+        arguments = Arguments.WHOLE if finished else Arguments.CUT
+    else:
+        function = call.function or Function()
+        name, text = function.name, function.arguments
+        arguments = judge(text)
+    return Call(
+        choice=choice.index,
+        position=position,
+        id=call.id,
+        name=name,
+        text=text,
+        arguments=arguments,
+        runnable=may_run(arguments, finished=finished, reason=reason),
+    )
