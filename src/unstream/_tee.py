@@ -51,8 +51,8 @@ def tee(
     complete. What the callback raises, or the `close` of `source`, is logged to the
     logger "unstream"; nothing is raised while iterating but what `source` raises.
 
-    Raises TypeError where `source` is no iterable of bytes or chunks, where `on_finish`
-    is async or does not take one argument.
+    Raises TypeError where `source` is no iterable of bytes or chunks, `on_finish` is
+    async or does not take one argument, or `limits` are none.
     """
     _check(source, "__iter__", "__aiter__", "atee")
     check_callable(_CALL, on_finish)

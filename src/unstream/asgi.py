@@ -14,6 +14,7 @@ from unstream._tap import (
     Side,
     Tap,
     check_callable,
+    check_limits,
     guard,
     is_inference,
     is_watched,
@@ -45,8 +46,8 @@ class Middleware:
     application was cancelled; "upstream" where the application raised, or returned too
     early.
 
-    Raises TypeError where `select` or `on_finish` cannot be called so, or `select` is
-    async.
+    Raises TypeError where `select` or `on_finish` cannot be called so, `select` is
+    async, or `limits` are none.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Middleware:
         check_callable("app(scope, receive, send)", app, awaited=True)
         check_callable("on_finish(outcome, exchange)", on_finish, awaited=True)
         check_callable("select(scope)", choose)
+        check_limits(limits)
         self.app = app
         self._on_finish = on_finish
         self._select = guard(choose)
@@ -89,8 +91,6 @@ class _Watch:
     """Stand between one request of a server and its application."""
 
     __slots__ = (
-        "_answer_safely",
-        "_hear_safely",
         "_is_gone",
         "_is_read",
         "_limits",
@@ -123,8 +123,6 @@ class _Watch:
         self._n_request = 0
         self._is_read = False  # that body, to its end
         self._is_gone = False  # the client
-        self._hear_safely = guard(self._hear)
-        self._answer_safely = guard(self._answer)
 
     def end(self, side: Side | None) -> None:
         """Say who ended the response, unless the client was the first to go."""
@@ -134,7 +132,7 @@ class _Watch:
     async def receive(self) -> Message:
         """Pass on a message of the server."""
         message = await self._receive()
-        self._hear_safely(message)
+        self._hear(message)
         return message
 
     async def send(self, message: Message) -> None:
@@ -156,10 +154,11 @@ class _Watch:
             return
         await self._send(message)
         if kind == "http.response.start":
-            self._answer_safely(message)
+            self._answer(message)
         elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
             self.tap = None  # the server reads the file itself: nothing is seen here
 
+    @guard
     def _hear(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self._is_gone = True
@@ -168,10 +167,11 @@ class _Watch:
             self._n_request += len(data)
             if self._n_request > REQUEST_BYTES:
                 self._request = None
-            elif self._request is not None:
+            elif self._request is not None and data:
                 self._request.append(data)
             self._is_read = not message.get("more_body", False)
 
+    @guard
     def _answer(self, message: Message) -> None:
         scope, status = self._scope, message["status"]
         received, sent = (
@@ -180,6 +180,7 @@ class _Watch:
         )
         kind = sent.get("content-type", "")
         if not is_watched(status, kind):
+            self._request = None
             return
 
         def on_finish(outcome: Outcome[Any]) -> Any:

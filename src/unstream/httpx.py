@@ -10,7 +10,14 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from unstream._exchange import REQUEST_BYTES, Exchange, headers
 from unstream._outcome import Limits, Outcome
-from unstream._tap import Tap, check_callable, guard, is_inference, is_watched
+from unstream._tap import (
+    Tap,
+    check_callable,
+    check_limits,
+    guard,
+    is_inference,
+    is_watched,
+)
 from unstream._tee import awatch, watch
 
 __all__ = ["observe"]
@@ -51,13 +58,14 @@ def observe(
     cancelled.
 
     Raises TypeError where `client` is no client of theirs, a function cannot be called
-    so, or is async where nothing would await it.
+    so or is async where nothing would await it, or `limits` are none.
     """
     _check(client)
     choose = select or _select
     check_callable("select(request)", choose)
     is_async = hasattr(client, "aclose")
     check_callable("on_finish(outcome, exchange)", on_finish, awaited=is_async)
+    check_limits(limits)
     watch = guard(partial(_watch, choose=choose, on_finish=on_finish, limits=limits))
     hooks: tuple[Any, Any] = (_start, partial(_hook, watch))
     if is_async:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import importlib
 import queue
 import socket
@@ -339,6 +340,21 @@ def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
     assert outcome.unwrap().choices[0].message.text() == "Hello"
 
 
+def test_nothing_is_left_of_a_request() -> None:
+    def count() -> int:
+        # Errors of other tests may hold some.
+        return sum(type(one).__name__ == "_Watch" for one in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        Run(whole_stream())()
+        assert count() == before
+    finally:
+        gc.enable()
+
+
 def test_no_final_body() -> None:
     run = Run(whole_stream()[:5])()
     [(outcome, _)] = run.calls
@@ -473,6 +489,7 @@ def test_what_can_never_work_is_refused() -> None:
         ((app, note), {"select": later}, "async"),
         ((app, note), {"select": lambda: True}, r"select\(scope\)"),
         ((app, note), {"select": "/v1"}, r"select\(scope\)"),
+        ((app, note), {"limits": 5}, r"Limits\(\)"),
     ):
         with pytest.raises(TypeError, match=fix):
             make(*args, **options)

@@ -556,6 +556,7 @@ def test_what_can_never_work_is_refused(library: str) -> None:
             (later, {}, "async"),
             (lambda *_: None, {"select": later}, "async"),
             (lambda *_: None, {"select": lambda: True}, r"select\(request\)"),
+            (lambda *_: None, {"limits": 5}, r"Limits\(\)"),
         ):
             with pytest.raises(TypeError, match=fix):
                 make(http, on_finish, **options)

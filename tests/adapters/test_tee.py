@@ -5,6 +5,7 @@ import contextvars
 import gc
 import logging
 import time
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -672,6 +673,12 @@ def test_what_gives_no_bytes_is_refused(make: Any, source: Any, fix: str) -> Non
         make(source, lambda _: None)
 
 
+@pytest.mark.parametrize("make", [tee, atee])
+def test_what_are_no_limits_is_refused(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"Limits\(\)"):
+        make(Source(HELLO), lambda _: None, limits={})
+
+
 def test_what_was_not_awaited_is_refused() -> None:
     coroutine: Any = Later()(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="awaited"):
@@ -855,6 +862,47 @@ def test_trio_takes_turns_and_runs_what_outlives_a_reader(
     assert calls == ["complete request 4"] * 2
     assert max(fed.turns) <= MOST
     assert [record.message for record in caplog.records] == ["on_finish raised"] * 2
+
+
+def test_an_interruption_of_the_process_feeds_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed, fed = Accumulator.feed, []
+
+    def interrupted(accumulator: Accumulator[Any], data: bytes) -> None:
+        feed(accumulator, data)
+        fed.append(data)
+        if len(fed) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Accumulator, "feed", interrupted)
+    calls: list[Outcome[Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        list(tee(HELLO, calls.append))
+    assert fed == HELLO[:2]
+    assert calls[0].n_bytes == len(b"".join(fed))
+
+
+def test_trio_closes_what_is_left_open_at_its_end() -> None:
+    trio = pytest.importorskip("trio")
+    calls: list[Outcome[Any]] = []
+
+    async def plain() -> AsyncIterator[bytes]:
+        for piece in HELLO:
+            yield piece
+
+    async def on_finish(outcome: Outcome[Any]) -> None:
+        calls.append(outcome)
+
+    async def go() -> None:
+        kept.append(atee(plain(), on_finish))
+        await anext(kept[0])
+
+    kept: list[Any] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        trio.run(go)
+    assert [outcome.interrupted for outcome in calls] == ["client"]
 
 
 def test_trio_tells_of_a_callback_that_its_end_cuts_off(
