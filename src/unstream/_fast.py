@@ -36,7 +36,7 @@ _TAIL: Final = b"\n\n"
 
 _MOST: Final = 8  # templates at a time: interleaved choices, each tried in turn
 # A template costs about 5 microseconds, and spares about half of one a payload.
-_WORTH: Final = 8
+_WORTH: Final = 12
 # Templates in a row that may bring nothing; after that one is only made where so many
 # payloads in a row were like each other.
 _CREDIT: Final = 8
@@ -91,7 +91,7 @@ class _Template:
         middle = self.middle
         if not middle:
             columns = [bodies]
-        elif self.sinks[1] is None:
+        elif self.sinks[-1] is None:
             # Padding holds no quote, and one byte is found from behind in no time.
             middle = middle[:-1]
             parts = [body.rpartition(b'"') for body in bodies]
@@ -110,6 +110,10 @@ class _Template:
         if len(joined) == 2 and self.sinks[1] is None and joined[1].isalnum():  # noqa: PLR2004
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
+
+    def shares(self, other: "_Template") -> bool:
+        """Say whether a text goes to the same place."""
+        return any(sink is not None and sink in other.sinks for sink in self.sinks)
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -155,14 +159,13 @@ class FastPath:
         start, n, window = at, len(lines), self._window
         while at < n and templates:
             some = lines[at : at + window]
+            taken = len(some)
             if not self._take_all(some, framed=framed):
                 taken = self._take_each(some, framed=framed)
-                if taken < len(some):
-                    at += taken
-                    window = _WINDOW
+                if not taken:
                     break
-            at += len(some)
-            window = min(2 * window, _WIDE)
+            at += taken
+            window = min(2 * window, _WIDE) if taken == len(some) else _WINDOW
         self._window = window
         if at > start:
             self._credit = _CREDIT
@@ -178,11 +181,11 @@ class FastPath:
         # stands there once is the key that the text came under.
         holes: list[_Hole] = []
         for key, text, did in record:
-            name = f'"{key}"'.encode()
-            start = payload.find(name)
-            if start < 0 or payload.find(name, start + 1) >= 0 or type(text) is not str:
+            if type(text) is not str:
                 return
-            start += len(name)
+            start = _find_key(payload, f'"{key}"'.encode())
+            if start < 0:
+                return
             # As compact JSON, and as Python's `json.dumps` writes it.
             start += 3 if payload[start : start + 3] == b': "' else 2
             end = payload.find(b'"', start)
@@ -190,13 +193,9 @@ class FastPath:
                 return
             holes.append((start, end, did if isinstance(did, StringIO) else None))
         holes.sort(key=lambda hole: hole[0])
-        if holes[0][2] is None:
+        if not any(sink for _, _, sink in holes):
             return
-        new = _Template(payload, holes)
-        # What goes to one sink must stay in order.
-        sinks = {id(sink) for sink in new.sinks if sink is not None}
-        others = [t for t in self._templates if sinks.isdisjoint(map(id, t.sinks))]
-        self._templates = [new, *others[: _MOST - 1]]
+        self._templates = [_Template(payload, holes), *self._templates[: _MOST - 1]]
 
     def _take_all(self, lines: Sequence[bytes], *, framed: bool) -> bool:
         """Take lines, if all of them are of the newest template."""
@@ -216,29 +215,34 @@ class FastPath:
     def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
         """Take lines while each is of one of the templates; return how many."""
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t.bodies) for t in templates]
+        shapes = [(*(t.framed if framed else t.plain), t) for t in templates]
+        touched: list[_Template] = []
         which, taken, last = 0, 0, len(shapes) - 1
-        prefix, suffix, around, bodies = shapes[0]
         for line in lines:
+            prefix, suffix, around, template = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around:
+            if len(line) - len(body) != around or template.middle not in body:
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, bodies = shape
+                    prefix, suffix, around, template = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around:
+                    if len(line) - len(body) == around and template.middle in body:
                         break
                 else:
                     break
-            bodies.append(body)
+            if not template.bodies:
+                # What goes to one text must stay in order: it is written at the end.
+                if any(template.shares(other) for other in touched):
+                    break
+                touched.append(template)
+            template.bodies.append(body)
             taken += 1
             # They follow each other in the order in which they were learned.
             which = which - 1 if which else last
-            prefix, suffix, around, bodies = shapes[which]
         try:
-            texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in templates]
+            texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in touched]
         except ValueError:
             texts = None
-        for place, template in enumerate(templates):
+        for place, template in enumerate(touched):
             if texts is not None:
                 template.write(texts[place])
             template.bodies.clear()
@@ -246,6 +250,21 @@ class FastPath:
             half = lines[: taken // 2]
             return self._take_each(half, framed=framed) if half else 0
         return taken
+
+
+def _find_key(payload: bytes, name: bytes) -> int:
+    """Return where a key ends that stands once in a payload; -1 where it does not."""
+    found = -1
+    at = payload.find(name)
+    while at >= 0:
+        at += len(name)
+        # A string that is no key is followed by one of these.
+        if payload[at : at + 1] not in (b",", b"}", b"]"):
+            if found >= 0:
+                return -1
+            found = at
+        at = payload.find(name, at)
+    return found
 
 
 def _decode(bodies: list[bytes], joined: bytes) -> str:

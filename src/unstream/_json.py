@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import msgspec
 
 __all__ = [
+    "MAX_DEPTH",
     "SHALLOW",
     "Json",
     "Malformed",
@@ -36,9 +37,9 @@ Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this pack
 
 # Deepest nesting that is folded. No provider's extras pass 10; beyond about 1,000 the
 # decoders raise RecursionError, at a depth that depends on the caller's own stack.
-_MAX_DEPTH: Final = 150
+MAX_DEPTH: Final = 150
 # No shorter payload can be deeper: every level has two brackets.
-SHALLOW: Final = 2 * _MAX_DEPTH
+SHALLOW: Final = 2 * MAX_DEPTH
 
 # What the strict decoder raises for what it does not take.
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -57,7 +58,7 @@ class Malformed(ValueError):
 def decode(payload: bytes) -> Json:
     """Parse one payload as strictly as can be; raise Malformed."""
     if len(payload) >= SHALLOW and too_deep(payload):
-        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
     try:
         return _decode(payload)
     except _REFUSED as error:
@@ -78,7 +79,7 @@ def parse(payload: bytes) -> Json:
     follow, see `mend`. A number that JSON has not, or that is beyond a double, is null.
     """
     if len(payload) >= SHALLOW and too_deep(payload):
-        raise Malformed(f"nested deeper than {_MAX_DEPTH}")
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
     try:
         return _decode(payload)
     except UnicodeDecodeError:
@@ -113,11 +114,11 @@ def read(text: bytes) -> Json:
 
 def too_deep(payload: bytes) -> bool:
     """Say whether a payload is nested deeper than anything that is folded."""
-    if payload.count(b"[") + payload.count(b"{") <= _MAX_DEPTH:
+    if payload.count(b"[") + payload.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", payload).translate(None, _NO_BRACKETS)
     steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
-    return max(accumulate(steps), default=0) > _MAX_DEPTH
+    return max(accumulate(steps), default=0) > MAX_DEPTH
 
 
 # Possessive (*+): without it the matcher remembers every escape it has passed.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import SHALLOW, Json, count_halves, mend, too_deep, weigh
+from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_deep, weigh
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, Effects, State
 from unstream._structs import structure
@@ -152,8 +152,11 @@ class Fold(Generic[T]):
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        if size >= SHALLOW and (too_deep(data) or not self.has_room(data)):
-            return None
+        if size >= SHALLOW:
+            if size > self._light and not self.has_room(data):
+                return None
+            if data.count(b"{") + data.count(b"[") > MAX_DEPTH and too_deep(data):
+                return None
         try:
             sent = _decode(data)
         except _REFUSED:
@@ -165,12 +168,12 @@ class Fold(Generic[T]):
         record: Effects | None = self.effects
         for _, value, did in self.effects:
             if did is CHANGED:
-                record = None
+                if record is not None:
+                    record = None
+                    self.revision += 1
                 if type(value) in _CONTAINERS:
                     self.hold(data)
                     break
-        if record is None:
-            self.revision += 1
         self.record = record
 
     def has_room(self, data: bytes) -> bool:

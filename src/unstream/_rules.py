@@ -6,6 +6,8 @@ the next value, changes the state, and says what it did:
 
 - None: nothing, and the same value again would do nothing again;
 - a StringIO: it appended the value, a string, to that text and did nothing else;
+- such an answer with a key and a string before it: it did so with a string that stands
+  deeper in the value, under that key;
 - DROPPED: it forgot a string, as it would any other;
 - CHANGED: anything else.
 
@@ -28,6 +30,7 @@ from unstream._json import Json
 __all__ = [
     "CHANGED",
     "DROPPED",
+    "Deed",
     "Did",
     "Effect",
     "Effects",
@@ -46,6 +49,7 @@ __all__ = [
     "grow",
     "ignore",
     "is_empty",
+    "is_exact",
     "last",
     "last_non_null",
     "last_text",
@@ -66,11 +70,12 @@ DROPPED: Final = Effect.DROPPED
 CHANGED: Final = Effect.CHANGED
 
 State: TypeAlias = dict[str, Any]
-Did: TypeAlias = StringIO | Effect | None
+# What an event did: a key, its value, and what its rule said.
+Deed: TypeAlias = tuple[str, Json, StringIO | Effect]
+Effects: TypeAlias = list[Deed]
+Did: TypeAlias = StringIO | Effect | Deed | None
 Rule: TypeAlias = Callable[[State, str, Json], Did]
 Rules: TypeAlias = Mapping[str, Rule]
-# What an event did: the key, the value, and what its rule said.
-Effects: TypeAlias = list[tuple[str, Json, StringIO | Effect]]
 
 
 class Grown:
@@ -92,7 +97,25 @@ def fold(
         if value is not None:
             did = find(key, rest)(state, key, value)
             if did is not None:
-                effects.append((key, value, did))
+                effects.append(did if type(did) is tuple else (key, value, did))
+
+
+def is_exact(sent: State, but: str = "") -> bool:
+    """Say whether an object that Python holds to be equal is the same JSON.
+
+    And whether to fold it once more would change nothing. Not so where 0 or 1 stand in
+    it, which are equal to false and true, or a list, which might be extended; the value
+    of `but` is not looked at.
+    """
+    for key, value in sent.items():
+        kind = type(value)
+        if kind is not str and value is not None and key != but:
+            if kind is int:
+                if value in (0, 1):
+                    return False
+            elif kind is not dict or not is_exact(value):
+                return False
+    return True
 
 
 def table(kind: type[Struct], rows: Rules) -> Rules:

@@ -124,7 +124,7 @@ class Calls(Grown):
         # Fragments come before the arguments begin (watsonx).
         if call.name and call.text.tell():
             self._room.note("name_changed")
-            return False
+            return True  # so that it is noted again, each time
         call.name.append(name)
         call.name_size += len(name)
         return True

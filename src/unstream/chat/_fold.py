@@ -5,22 +5,23 @@ probabilities), what ends a choice and a stream, and what else may stand in one.
 is particular to a key is a row in `_fields`, how calls are told apart is in `_calls`.
 """
 
-from io import SEEK_END, BytesIO
 from typing import Final
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
+from unstream._structs import convert
 from unstream._rules import (
     CHANGED,
     DROPPED,
+    Effect,
+    Effects,
     State,
     fold,
     grow,
-    is_empty,
+    is_exact,
     last,
     merge,
     settle,
@@ -30,6 +31,7 @@ from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
 from unstream.chat._repeat import Repeats
 from unstream.chat._schema import ChatCompletion, Logprobs
+from unstream.chat._tokens import JsonArray, raw_logprobs
 
 __all__ = ["ChatFold"]
 
@@ -40,7 +42,9 @@ _OURS: Final = frozenset(
     ("choices", "id", "object", "created", "model", "usage", "error", "x_groq")
 )
 _LF: Final = ord("\n")
-_BESIDE_ERROR: Final = ("id", "created", "model", "usage")
+# What changes from chunk to chunk where nothing else does.
+_APART: Final = ("usage", "obfuscation", "p")
+_BESIDE_ERROR: Final = ("id", "created", "model")
 
 
 class ChatFold(Fold[ChatCompletion]):
@@ -49,11 +53,13 @@ class ChatFold(Fold[ChatCompletion]):
     kind = ChatCompletion
     name = "chat"
 
-    __slots__ = ("_body", "_calls_left", "_choices", "_inner", "_repeats", "_top")
+    __slots__ = ("_body", "_calls_left", "_choices", "_id", "_inner", "_repeats", "_seen", "_top")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
+        self._id = ""  # of the last chunk that had one
+        self._seen: State | None = None  # what stood beside the choices, last
         self._inner: State = {}  # the usage that stood in choices
         self._choices: dict[int, _Choice] = {}
         self._calls_left = limits.tool_calls
@@ -97,42 +103,50 @@ class ChatFold(Fold[ChatCompletion]):
         """Fold a payload; see `Fold.add`."""
         effects = self.effects
         effects.clear()
-        if sent.get("object") != "chat.completion.chunk" or name or _is_odd(sent):
-            found = self._look(sent, name)
-            if found is None:
-                self.record = None
-                return
-            sent = found
-        top = self._top
-        if "id" in top and sent.get("id") and sent["id"] != top["id"]:
-            self.note("id_changed")
-        fold(top, sent, TOP, last, effects)
-        choices = sent.get("choices")
-        if self.done:
-            self.note("data_after_done")
-        elif choices:
+        choices = sent.pop("choices", None)
+        for key in _APART:
+            value = sent.pop(key, None)
+            if value is not None:
+                did = TOP[key](self._top, key, value)
+                if did is not None:
+                    effects.append((key, value, did))
+        # Most often the rest is what it was in the last chunk, and to fold it once more
+        # would change nothing.
+        if name or sent != self._seen:
+            self._add_top(sent, choices, name)
+        if choices and not self.done:
             self._add_choices(choices, data, exact=exact)
+        elif self.done:
+            self.note("data_after_done")
         self.finish_event(data)
         if self.record is None:
             self._repeats.clear()
 
-    def _look(self, sent: State, name: str) -> State | None:
-        """Look at a payload that may be an error, or no chunk; return what to fold."""
+    def _add_top(self, sent: State, choices: Json, name: str) -> None:
+        """Fold what stands beside choices, usage and padding."""
+        top = self._top
         error = error_in(sent)
         if name == "error" and error is None:
             error = sent
         if error is not None:
             self.fail(error)
-            if "choices" not in sent:
-                return {key: sent[key] for key in _BESIDE_ERROR if key in sent}
-        elif "object" not in sent and "choices" not in sent:
-            if "type" in sent:
+            self._seen = None
+            if choices is None:
+                sent = {key: sent[key] for key in _BESIDE_ERROR if key in sent}
+        elif choices is None and "object" not in sent:
+            if "type" in sent:  # a ping, or an event of another API
                 self.foreign = True
                 self.note("foreign_events")
-                return None
+                return
             if _OURS.isdisjoint(sent):
                 self.foreign = True
-        return sent
+        identity = sent.get("id")
+        if identity:
+            if self._id and identity != self._id:
+                self.note("id_changed")
+            self._id = identity
+        fold(top, sent, TOP, last, self.effects)
+        self._seen = sent if is_exact(sent, "created") else None
 
     def stop(self) -> None:
         """Take note of `[DONE]`: choices count no more."""
@@ -143,14 +157,16 @@ class ChatFold(Fold[ChatCompletion]):
         self._repeats.clear()
 
     def _add_choices(self, choices: Json, data: bytes, *, exact: bool) -> None:
-        if type(choices) is dict:
+        if type(choices) is dict:  # a lone object
             choices = [choices]
         elif type(choices) is not list:
             return
         for place, sent in enumerate(choices):
             if type(sent) is not dict:
                 continue
-            index = to_index(sent.get("index")) or 0
+            index = sent.pop("index", None)
+            if type(index) is not int:
+                index = to_index(index) or 0
             choice = self._choices.get(index)
             if choice is None:
                 if len(self._choices) >= self.limits.choices:
@@ -158,58 +174,62 @@ class ChatFold(Fold[ChatCompletion]):
                     continue
                 choice = self._choices[index] = _Choice()
                 self.effects.append(("index", index, CHANGED))
+            if type(sent.get("logprobs")) is dict:
+                logprobs = sent.pop("logprobs")
+                raw = raw_logprobs(data, place) if exact else None
+                self.effects += choice.add_logprobs(logprobs, raw)
             self._add_choice(choice, sent)
-            logprobs = sent.get("logprobs")
-            if type(logprobs) is dict and logprobs:
-                raw = _raw_logprobs(data, place) if exact else None
-                choice.add_logprobs(logprobs, raw)
-                self.effects.append(("logprobs", True, CHANGED))
 
     def _add_choice(self, choice: "_Choice", sent: State) -> None:
-        effects = self.effects
-        delta = sent.get("delta")
-        if type(delta) is dict:
-            choice.has_delta = True
-            said = self._add_delta(choice, delta)
-        else:
+        delta = sent.pop("delta", None)
+        if type(delta) is not dict:
             said = self._add_alone(choice, sent)
-        fold(choice.state, sent, CHOICE, last, effects)
-        if type(usage := sent.get("usage")) is dict:
-            merge(self._inner, "usage", usage)
+        else:
+            choice.has_delta = True
+            said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
-        if type(reason) is str and reason:
+        if sent != choice.seen:
+            fold(choice.state, sent, CHOICE, last, self.effects)
+            choice.seen = sent if is_exact(sent) else None
+            if "usage" in sent and type(sent["usage"]) is dict:
+                merge(self._inner, "usage", sent["usage"])
+        if said:
+            self.has_content = True
+        if reason and type(reason) is str:
             if not choice.finished:
                 choice.finished = True
-                effects.append(("finish_reason", reason, CHANGED))
+                self.effects.append(("finish_reason", reason, CHANGED))
         elif said and choice.finished:
             # It was not the end, whatever the reason that came.
             choice.finished = False
             self.note("reopened")
-            effects.append(("finish_reason", None, CHANGED))
-        if said:
-            self.has_content = True
+            self.effects.append(("finish_reason", None, CHANGED))
 
     def _add_delta(self, choice: "_Choice", delta: State) -> bool:
         """Fold a delta; say whether it said anything."""
         effects, message = self.effects, choice.message
         n = len(effects)
         fold(message, delta, DELTA, unknown, effects)
-        pieces = delta.get("tool_calls")
-        if pieces:
-            if type(pieces) is dict:  # TGI: a lone object
-                pieces = [pieces]
-            calls = message.get("tool_calls") or Calls(self)
-            for piece in pieces if type(pieces) is list else ():
-                did = calls.add(piece) if type(piece) is dict else None
-                if did is not None:
-                    message["tool_calls"] = calls
-                    # What was appended, or whatever else this did.
-                    text = piece if did is CHANGED else calls.text_of(piece)
-                    effects.append(("arguments", text, did))
+        if "tool_calls" in delta:
+            self._add_calls(message, delta["tool_calls"])
         for key, value, did in effects[n:]:
-            if key != "role" and did is not DROPPED and not is_empty(value):
+            if value and did is not DROPPED and key != "role":
                 return True
         return False
+
+    def _add_calls(self, message: State, pieces: Json) -> None:
+        if type(pieces) is dict:  # TGI: a lone object
+            pieces = [pieces]
+        if not pieces or type(pieces) is not list:
+            return
+        calls = message.get("tool_calls") or Calls(self)
+        for piece in pieces:
+            did = calls.add(piece) if type(piece) is dict else None
+            if did is not None:
+                message["tool_calls"] = calls
+                # What was appended, or whatever else this did.
+                text = piece if did is CHANGED else calls.text_of(piece)
+                self.effects.append(("arguments", text, did))
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
         """Take what stands where no delta does: a whole message, or an old `text`."""
@@ -286,23 +306,21 @@ class ChatFold(Fold[ChatCompletion]):
     def close(self) -> None:
         """Note what is known at the end."""
         super().close()
-        choices = self._choices.values()
-        if not choices or self._body is not None:
+        if not self._choices or self._body is not None:
             return
         if not self.done:
             self.note("no_done")
-        if missing := sum("finish_reason" not in choice.state for choice in choices):
-            self.note("finish_missing", missing)
-        if missing := sum("role" not in choice.message for choice in choices):
-            self.note("role_missing", missing)
-        if self.usage_source() is None:
+        if self._usage()[1] is None:
             self.note("usage_missing")
-        several = 0
-        for choice in choices:
-            if (calls := choice.message.get("tool_calls")) is not None:
-                several += calls.count_several()
-        if several:
-            self.note("arguments_several", several)
+        for choice in self._choices.values():
+            if "finish_reason" not in choice.state:
+                self.note("finish_missing")
+            if "role" not in choice.message:
+                self.note("role_missing")
+            if "tool_calls" in choice.message:
+                several = choice.message["tool_calls"].count_several()
+                if several:
+                    self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""
@@ -310,18 +328,33 @@ class ChatFold(Fold[ChatCompletion]):
             return "usage" if type(self._body.get("usage")) is dict else None
         return self._usage()[0]
 
-    def _usage(self) -> tuple[str | None, Json]:
-        groq = self._top.get("x_groq")
-        found = {
-            "usage": self._top.get("usage"),
-            "choice": self._inner.get("usage"),
-            "x_groq": groq.get("usage") if type(groq) is dict else None,
-        }
-        for source, usage in found.items():
-            # One of nulls alone says nothing.
-            if type(usage) is dict and any(v is not None for v in usage.values()):
-                return source, usage
-        return ("usage", found["usage"]) if found["usage"] else (None, None)
+    def _usage(self) -> tuple[str | None, State | None]:
+        """Return the usage and where it came from; one of nulls alone says nothing."""
+        top = self._top
+        usage: State | None = top.get("usage")
+        if usage is not None and _says(usage):
+            return "usage", usage
+        inner: State | None = self._inner.get("usage")
+        if inner is not None and _says(inner):
+            return "choice", inner
+        groq = top.get("x_groq")
+        inner = groq.get("usage") if type(groq) is dict else None
+        if type(inner) is dict and _says(inner):
+            return "x_groq", inner
+        return (None, None) if usage is None else ("usage", usage)
+
+    def result(self) -> ChatCompletion | None:
+        """Return what was folded so far; see `Fold.result`."""
+        if self.has_halves or self._body is not None:
+            return super().result()
+        usage = self._usage()[1]
+        if usage is not None and None in usage.values():
+            return super().result()
+        for choice in self._choices.values():
+            if choice.whole is not None or not choice.message.keys() <= _SIMPLE:
+                return super().result()
+        plain = self.plain()
+        return None if plain is None else convert(ChatCompletion, plain)
 
     def plain(self) -> State | None:
         """Return a copy of what was folded so far; None where nothing came."""
@@ -330,14 +363,16 @@ class ChatFold(Fold[ChatCompletion]):
         top, usage = self._top, self._usage()[1]
         if not self._choices and usage is None and _OURS.isdisjoint(top):
             return None
-        plain: State = settle(top)
-        plain.setdefault("id", "")
-        plain["object"] = "chat.completion"
-        plain.setdefault("created", 0)
-        plain.setdefault("model", "")
-        plain["choices"] = [
-            self._choices[index].plain(index) for index in sorted(self._choices)
-        ]
+        plain: State = {
+            "id": "",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "",
+            "choices": [
+                self._choices[index].plain(index) for index in sorted(self._choices)
+            ],
+        }
+        plain.update(settle(top))
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -346,46 +381,58 @@ class ChatFold(Fold[ChatCompletion]):
 class _Choice:
     """The state of one choice."""
 
-    __slots__ = ("finished", "has_delta", "logprobs", "message", "state", "whole")
+    __slots__ = ("finished", "has_delta", "logprobs", "message", "seen", "state", "whole")
 
     def __init__(self) -> None:
         self.state: State = {}  # what stands beside the delta
+        self.seen: State | None = None  # what stood beside the delta, last
         self.message: State = {}
         self.whole: State | None = None  # a `message` where no delta stood
         self.logprobs: dict[str, JsonArray | bytes | None] = {}
         self.has_delta = False
         self.finished = False  # and nothing was said since
 
-    def add_logprobs(self, sent: State, raw: dict[str, Raw] | None) -> None:
+    def add_logprobs(self, sent: State, raw: dict[str, Raw] | None) -> Effects:
         """Extend lists; of anything else keep the last, until there is a list."""
+        effects: Effects = []
         for key, value in sent.items():
             held = self.logprobs.get(key)
             if value is None:
-                self.logprobs.setdefault(key, None)
+                if key not in self.logprobs:
+                    self.logprobs[key] = None
+                    effects.append((key, None, CHANGED))
                 continue
             text = dump(mend(value)).encode() if raw is None else bytes(raw[key])
-            if type(value) is list:
+            did: JsonArray | Effect = CHANGED
+            if type(value) is not list:
                 if not isinstance(held, JsonArray):
-                    held = self.logprobs[key] = JsonArray()
+                    self.logprobs[key] = text
+            elif isinstance(held, JsonArray):
                 held.extend(text)
-            elif not isinstance(held, JsonArray):
-                self.logprobs[key] = text
+                did = held
+            else:
+                self.logprobs[key] = held = JsonArray()
+                held.extend(text)
+            effects.append((key, None, did))
+        return effects
 
     def plain(self, index: int) -> State:
         """Return a copy as plain values."""
-        plain: State = settle(self.state)
-        plain["index"] = index
-        plain["message"] = self._message()
-        plain["logprobs"] = None
-        if any(isinstance(held, JsonArray) for held in self.logprobs.values()):
-            plain["logprobs"] = Logprobs(
-                {
-                    key: held.text() if isinstance(held, JsonArray) else held or b"null"
-                    for key, held in self.logprobs.items()
-                }
-            )
-        plain.setdefault("finish_reason", None)
+        plain: State = {
+            "index": index,
+            "message": self._message(),
+            "logprobs": self._logprobs() if self.logprobs else None,
+            "finish_reason": None,
+        }
+        plain.update(settle(self.state))
         return plain
+
+    def _logprobs(self) -> Logprobs | None:
+        lists = self.logprobs.items()
+        if not any(isinstance(held, JsonArray) for _, held in lists):
+            return None
+        texts = {k: v.text() if isinstance(v, JsonArray) else v for k, v in lists}
+        return Logprobs({key: text or b"null" for key, text in texts.items()})
 
     def _message(self) -> State:
         state = self.message
@@ -393,64 +440,22 @@ class _Choice:
             fold(state := {}, self.whole, DELTA, unknown, [])
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
-        message: State = settle(state)
-        message.setdefault("role", "assistant")
-        message.setdefault("content", None)
-        message.setdefault("refusal", None)
+        message: State = {"role": "assistant", "content": None, "refusal": None}
+        message.update(settle(state))
         return message
 
 
-class JsonArray:
-    """A JSON array as text, which grows by the items of others.
-
-    There are thousands of log probabilities, and most are stored without being looked
-    at: as text they take a tenth of the memory and of the time. `text` hands out the
-    one buffer without a copy.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self) -> None:
-        self._text = BytesIO()  # the array, but for its end
-
-    def extend(self, array: bytes) -> None:
-        """Append the items of an array."""
-        if items := array[1:-1].strip():
-            self._text.write(b"," if self._text.tell() else b"[")
-            self._text.write(items)
-
-    def text(self) -> bytes:
-        """Return the array so far."""
-        if not self._text.tell():
-            return b"[]"
-        self._text.write(b"]")
-        text = self._text.getvalue()
-        self._text.seek(-1, SEEK_END)  # the next item goes there
-        return text
+# Keys of a message in which no null can stand: see `_structs.convert`.
+_SIMPLE: Final = frozenset(
+    ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
+)
 
 
-class _RawChoice(Struct, gc=False):
-    logprobs: dict[str, Raw] | None = None
-
-
-class _RawChunk(Struct, gc=False):
-    choices: list[_RawChoice] | _RawChoice = []
-
-
-_decode_raw: Final = msgspec.json.Decoder(_RawChunk).decode
-
-
-def _raw_logprobs(data: bytes, place: int) -> dict[str, Raw] | None:
-    """Return log probabilities as the text that was sent; None where that fails."""
-    try:
-        choices = _decode_raw(data).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # another choice is odd
-    return (choices if type(choices) is list else [choices])[place].logprobs
-
-
-def _is_odd(sent: State) -> bool:
-    return "error" in sent or "x_groq" in sent
+def _says(usage: State) -> bool:
+    for value in usage.values():
+        if value is not None:
+            return True
+    return False
 
 
 def _is_whole(sent: State) -> bool:

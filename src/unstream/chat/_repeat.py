@@ -1,10 +1,10 @@
 """The look: an event that equals an earlier one but for its text does the same.
 
 Nearly every event of a stream is the last one with another piece of text. So before an
-event takes the ordinary road, key by key, it is decoded into a Struct, its text and its
-padding are taken out, and what is left is compared with what was left of an earlier
-event that did nothing but append such a text. If they are equal, the text is appended
-where that one went. Decoding and comparing are done by msgspec: half the cost of the
+event takes the ordinary road, key by key, it is decoded into a Struct, its texts and
+its padding are taken out, and what is left is compared with what was left of an earlier
+event that did nothing but append such texts. If they are equal, the texts are appended
+where those went. Decoding and comparing are done by msgspec, in half the time of the
 ordinary road.
 
 What is compared is everything: a key that the Struct does not have is not decoded, and
@@ -13,43 +13,108 @@ an event of another kind was folded, because the same event might then do someth
 else.
 """
 
+from collections.abc import Callable
 from io import StringIO
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from unstream._json import Json
 from unstream._rules import DROPPED, Effects
-from unstream.chat._schema import Chunk, decode_chunk
+from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
+from unstream.chat._tokens import JsonArray, check
 
 __all__ = ["Repeats"]
 
 _LF: Final = ord("\n")
 _PADDING: Final = ("obfuscation", "p")
-_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MISFITS: Final = (
+    *(ValueError, msgspec.DecodeError, RecursionError),
+    *(LookupError, TypeError, AttributeError),
+)
 # Streams in which something else changes from event to event are not looked at again
 # and again in vain: after so many misses in a row, so many events take the ordinary
-# road. A miss costs about two thirds of that road.
+# road. A miss costs about half of that road.
 _MISSES: Final = 4
-_REST: Final = 64
+_REST: Final = 32
+
+
+
+def _in_delta(choice: ChunkChoice) -> Any:
+    return choice.delta
+
+
+def _in_logprobs(choice: ChunkChoice) -> Any:
+    return choice.logprobs
+
+
+# Where a text stands in a choice, by its key.
+_PLACES: Final[dict[str, Callable[[ChunkChoice], Any]]] = {
+    **dict.fromkeys(
+        ("content", "reasoning", "reasoning_content", "refusal"),
+        _in_delta,
+    ),
+    **dict.fromkeys(
+        ("text", "summary", "data"),
+        lambda choice: choice.delta.reasoning_details[0],  # type: ignore[union-attr,index]
+    ),
+    "arguments": lambda choice: choice.delta.tool_calls[0].function,  # type: ignore[union-attr,index]
+}
 
 
 class _Template:
-    __slots__ = ("chunk", "in_call", "key", "sink")
+    """An event, and where the texts went that it appended."""
 
-    def __init__(self, chunk: Chunk, key: str, sink: StringIO, *, in_call: bool) -> None:
-        self.chunk = chunk  # without its text and its padding
-        self.key = key
-        self.sink = sink
-        self.in_call = in_call
+    __slots__ = ("chunk", "holes", "is_padded", "key", "write")
+
+    def __init__(self, chunk: Chunk, record: Effects) -> None:
+        self.chunk = chunk  # without its texts and its padding
+        # Where a text stands, its key there, what it is appended by. Log probabilities
+        # are appended like texts, though they are lists.
+        self.holes: list[tuple[Callable[[Any], Any], str, Callable[[Any], object]]] = []
+        self.is_padded = False
+        for key, _, did in record:
+            if did is DROPPED:
+                self.is_padded = True
+            elif isinstance(did, JsonArray):
+                self.holes.append((_in_logprobs, key, did.extend))
+            elif isinstance(did, StringIO):
+                self.holes.append((_PLACES[key], key, did.write))
+        # Nearly always there is one text, and it stands in the delta itself.
+        self.key = ""
+        self.write: Any = None
+        if len(self.holes) == 1 and self.holes[0][0] is _in_delta:
+            _, self.key, self.write = self.holes[0]
+
+    def take(self, chunk: Chunk) -> list[tuple[Callable[[Any], object], Any]]:
+        """Take what changes out of a chunk; raise where something is missing.
+
+        Return each with what it is to be appended by.
+        """
+        if self.is_padded:
+            chunk.obfuscation = chunk.p = None
+        choice = chunk.choices[0]  # type: ignore[index]
+        taken = []
+        for place, key, write in self.holes:
+            part = place(choice)
+            value = getattr(part, key)
+            if place is _in_logprobs:
+                value = check(value)
+            elif not value:
+                raise TypeError("no text")
+            setattr(part, key, None)
+            taken.append((write, value))
+        return taken
 
 
 class Repeats:
     """The events of one stream that others may be like, one for each choice."""
 
-    __slots__ = ("_by_index", "_misses", "_rest", "is_ready")
+    __slots__ = ("_by_index", "_decode", "_misses", "_rest", "is_ready")
 
     def __init__(self) -> None:
         self._by_index: dict[int | None, _Template] = {}
+        self._decode: Any = decode_chunk
         self._misses = 0
         self._rest = 0
         self.is_ready = False
@@ -61,29 +126,32 @@ class Repeats:
             self.is_ready = False
 
     def learn(self, data: bytes, record: Effects) -> None:
-        """Take note of an event that did nothing but append a text."""
+        """Take note of an event that did nothing but append texts."""
         if self._rest:
             self._rest -= 1
             return
-        key, sink = "", None
-        for name, _, did in record:
+        for key, _, did in record:
             if did is DROPPED:
-                if name not in _PADDING:
+                if key not in _PADDING:
                     return
-            elif sink is not None:
-                return  # two texts
-            elif isinstance(did, StringIO):
-                key, sink = name, did
-        if sink is None:
-            return
+            elif key not in _PLACES:
+                return
         try:
-            chunk = decode_chunk(data)
-        except _REFUSED:
+            chunk = self._decode(data)
+            like = _Template(chunk, record)
+            index = chunk.choices[0].index
+            like.take(chunk)
+        except msgspec.ValidationError:
+            # A key without a field, perhaps.
+            sent: Json = msgspec.json.decode(data)
+            if (decode := open_decoder(sent)) is not None and decode != self._decode:
+                self._decode = decode
+                self.learn(data, record)
             return
-        in_call = key == "arguments"
-        if _take_text(chunk, key, in_call=in_call):
-            index = chunk.choices[0].index  # type: ignore[index]
-            self._by_index[index] = _Template(chunk, key, sink, in_call=in_call)
+        except _MISFITS:
+            return
+        if like.holes:
+            self._by_index[index] = like
             self.is_ready = True
 
     def take(self, payloads: list[bytes], at: int) -> int:
@@ -91,25 +159,31 @@ class Repeats:
 
         Nothing has been done with the payload at the place that is returned.
         """
-        by_index, decode = self._by_index, decode_chunk
+        by_index, decode = self._by_index, self._decode
         start = at
         for data in payloads[at:] if at else payloads:
             try:
                 chunk = decode(data)
-                choice = chunk.choices[0]  # type: ignore[index]
+                choice = chunk.choices[0]
                 like = by_index[choice.index]
-                part = choice.delta
-                if like.in_call:
-                    part = part.tool_calls[0].function  # type: ignore
                 key = like.key
-                text = getattr(part, key)
-                setattr(part, key, None)
-            except (*_REFUSED, LookupError, TypeError, AttributeError):
+                if key:
+                    delta = choice.delta
+                    text = getattr(delta, key)
+                    setattr(delta, key, None)
+                    if like.is_padded:
+                        chunk.obfuscation = chunk.p = None
+                    if chunk != like.chunk or _LF in data:
+                        break
+                    like.write(text)
+                else:
+                    taken = like.take(chunk)
+                    if chunk != like.chunk or _LF in data:
+                        break
+                    for write, value in taken:
+                        write(value)
+            except _MISFITS:
                 break
-            chunk.obfuscation = chunk.p = None
-            if not text or chunk != like.chunk or _LF in data:
-                break
-            like.sink.write(text)
             at += 1
         if at > start:
             self._misses = 0
@@ -120,20 +194,3 @@ class Repeats:
                 self._rest = _REST
                 self.clear()
         return at
-
-
-def _take_text(chunk: Chunk, key: str, *, in_call: bool) -> bool:
-    """Take text and padding out of a chunk; say whether there was such a text."""
-    chunk.obfuscation = chunk.p = None
-    if not chunk.choices or chunk.choices[0].delta is None:
-        return False
-    part: object = chunk.choices[0].delta
-    if in_call:
-        calls = chunk.choices[0].delta.tool_calls
-        if not calls or calls[0].function is None:
-            return False
-        part = calls[0].function
-    if not getattr(part, key, None):
-        return False
-    setattr(part, key, None)
-    return True
