@@ -24,7 +24,10 @@ _SCALARS: Final[Sequence[Json]] = (
     *(None, True, False, 0, -1, 7, 1.5, 1e300, 2**63, 10**30),
     *("", "x", "null", "0", "é", "\ud83d", "\x00\x1b"),
 )
-_KEYS: Final = ("", "a", "extra", "sent", "index", "id", "type", "text", "é", "\ud83d")
+_KEYS: Final = (
+    *("", "a", "extra", "*extra", "*absent", "_absent", "index", "id", "type", "text"),
+    *("é", "\ud83d", 'a"b', "a\nb"),
+)
 
 
 def _inside(inner: SearchStrategy[Json]) -> SearchStrategy[Json]:
@@ -66,7 +69,12 @@ def _field_of(name: str, value: SearchStrategy[Json]) -> Field:
 
 
 _stranger: Final[Field] = st.tuples(
-    st.sampled_from(("x", "extra", "sent", "", "status", "message", "text", "é")),
+    st.sampled_from(
+        (
+            *("x", "extra", "*extra", "*absent", "", "status", "message", "text", "é"),
+            *('a"b', "a\\b", "\x01"),
+        )
+    ),
     values | pieces,
 )
 _padding: Final = _field("obfuscation", "", "x7Gq", "p")

@@ -373,9 +373,9 @@ def test_usage_is_merged_in_order_and_never_summed(
 # --- Strangers ------------------------------------------------------------------------
 
 # The names that no level knows, with two that a Struct of ours might trip over.
-_names: Final = st.sampled_from(("x_new", "extra", "sent", "", "é", "status", "N")) | (
-    st.text(st.sampled_from("qzé_9"), min_size=1)
-)
+_names: Final = st.sampled_from(
+    ("x_new", "extra", "*extra", "*absent", "_absent", "", "é", "status", "N", 'a"b')
+) | st.text(st.sampled_from("qzé_9"), min_size=1)
 _whole_values: Final = values.filter(lambda value: "\\ud83d" not in json.dumps(value))
 _kinds: Final = st.one_of(
     st.lists(st.none() | st.text(max_size=3), min_size=1, max_size=4),
