@@ -33,6 +33,7 @@ _ROOM: Final = 32 * 1024
 _SPACE: Final = b" \t\r\n"
 _LF: Final = ord("\n")
 _OPEN: Final = ord("{")
+_CLOSE: Final = ord("}")
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _DONE: Final = b"[DONE]"
@@ -222,6 +223,10 @@ class Accumulator(Generic[T]):
         """Take a run of payloads."""
         fold, fast = self._fold, self._fast
         at, n = 0, len(payloads)
+        done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
+        if done:
+            del payloads[-1]
+            n -= 1
         while at < n:
             at = self._skim(payloads, at)
             if at == n:
@@ -237,6 +242,9 @@ class Accumulator(Generic[T]):
             else:
                 self._take_odd(data)
             fold.record = None
+        if done:
+            fold.n_events += 1
+            fold.stop()
 
     # --- Payloads ---------------------------------------------------------------------
 
@@ -260,13 +268,13 @@ class Accumulator(Generic[T]):
             fold.n_events += 1
             fold.stop()
             return
-        if not fold.has_room(bare):
-            fold.n_events += 1
-            return
         try:
             # Nothing but an object is folded; and an error may be anything.
-            if bare[0] != _OPEN and name != "error":
+            if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
                 raise Malformed("no object")
+            if not fold.has_room(bare):
+                fold.n_events += 1
+                return
             sent = parse(bare)
         except Malformed:
             if _LF in bare and self._split(bare, name):
@@ -280,12 +288,12 @@ class Accumulator(Generic[T]):
                 fold.note("malformed")
             return
         fold.n_events += 1
+        fold.has_halves = True
         if name == "error" and type(sent) is not dict:
             fold.fail("" if sent is None else sent)
         elif type(sent) is not dict:
             self._n_malformed += 1
         else:
-            fold.has_halves = True
             self._note_characters(bare, sent)
             fold.add(sent, bare, name, exact=False)
 

@@ -195,6 +195,8 @@ class FastPath:
         holes.sort(key=lambda hole: hole[0])
         if not any(sink for _, _, sink in holes):
             return
+        if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
+            return
         self._templates = [_Template(payload, holes), *self._templates[: _MOST - 1]]
 
     def _take_all(self, lines: Sequence[bytes], *, framed: bool) -> bool:
@@ -248,7 +250,11 @@ class FastPath:
             template.bodies.clear()
         if texts is None:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
-            return self._take_each(half, framed=framed) if half else 0
+            if half:
+                return self._take_each(half, framed=framed)
+            self._templates = []  # so that it is not tried again at each fault
+            self._credit = 0
+            return 0
         return taken
 
 

@@ -9,7 +9,8 @@ the next value, changes the state, and says what it did:
 - such an answer with a key and a string before it: it did so with a string that stands
   deeper in the value, under that key;
 - DROPPED: it forgot a string, as it would any other;
-- CHANGED: anything else.
+- CHANGED: it put a value in the place of another, or set one of a few;
+- HELD: it holds more than before, and could go on like this.
 
 What the fast roads know of folding is this answer and nothing more.
 
@@ -34,6 +35,7 @@ __all__ = [
     "Did",
     "Effect",
     "Effects",
+    "HELD",
     "Grown",
     "Rule",
     "Rules",
@@ -64,10 +66,12 @@ class Effect(Enum):
 
     DROPPED = "dropped"
     CHANGED = "changed"
+    HELD = "held"
 
 
 DROPPED: Final = Effect.DROPPED
 CHANGED: Final = Effect.CHANGED
+HELD: Final = Effect.HELD
 
 State: TypeAlias = dict[str, Any]
 # What an event did: a key, its value, and what its rule said.
@@ -191,7 +195,7 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
         if type(value) in _EXACT or repr(held) == repr(value):
             return None
     state[key] = value
-    return CHANGED
+    return HELD if held is None else CHANGED
 
 
 def merge(state: State, key: str, value: Json) -> Did:
@@ -202,21 +206,20 @@ def merge(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if type(value) is not dict:
         return last(state, key, value)
+    did: Did = None
     if type(held) is not dict:
         if held is not None and not value and not is_empty(held):
             return None
         # A copy, so that what is merged later does not change what was handed in.
         state[key] = held = {}
-        did: Did = CHANGED
-    else:
-        did = None
+        did = HELD
     for name, inner in value.items():
         if inner is None:
             if name not in held:
                 held[name] = None
-                did = CHANGED
-        elif merge(held, name, inner) is not None:
-            did = CHANGED
+                did = HELD
+        elif (changed := merge(held, name, inner)) is not None and did is not HELD:
+            did = changed
     return did
 
 
@@ -226,11 +229,11 @@ def extend(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if type(held) is not list:
         state[key] = list(items)
-        return CHANGED
+        return HELD
     if not items:
         return None
     held.extend(items)
-    return CHANGED
+    return HELD
 
 
 def append(state: State, key: str, value: Json) -> Did:

@@ -5,17 +5,20 @@ probabilities), what ends a choice and a stream, and what else may stand in one.
 is particular to a key is a row in `_fields`, how calls are told apart is in `_calls`.
 """
 
+from io import StringIO
 from typing import Final
 
 from msgspec import Raw
 
-from unstream._json import Json, dump, mend
+from unstream._json import Json, dump, mend, read
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._structs import convert
 from unstream._rules import (
     CHANGED,
     DROPPED,
+    HELD,
+    Did,
     Effect,
     Effects,
     State,
@@ -29,8 +32,15 @@ from unstream._rules import (
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
-from unstream.chat._repeat import Repeats
-from unstream.chat._schema import ChatCompletion, Logprobs
+from unstream.chat._repeat import MISFITS, Repeats
+from unstream.chat._schema import (
+    NULL,
+    ChatCompletion,
+    Chunk,
+    ChunkChoice,
+    Logprobs,
+    decode_chunk,
+)
 from unstream.chat._tokens import JsonArray, raw_logprobs
 
 __all__ = ["ChatFold"]
@@ -44,6 +54,15 @@ _OURS: Final = frozenset(
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
+# The fields of a chunk that are folded where they change.
+_PLAIN: Final = tuple(
+    key
+    for key in Chunk.__struct_fields__
+    if key not in ("choices", "usage", "obfuscation", "p")
+)
+# After so many events that were decoded in vain, so many are not.
+_ODD: Final = 3
+_MANY_ODD: Final = 64
 _BESIDE_ERROR: Final = ("id", "created", "model")
 
 
@@ -53,11 +72,26 @@ class ChatFold(Fold[ChatCompletion]):
     kind = ChatCompletion
     name = "chat"
 
-    __slots__ = ("_body", "_calls_left", "_choices", "_id", "_inner", "_repeats", "_seen", "_top")
+    __slots__ = (
+        "_body",
+        "_calls_left",
+        "_choices",
+        "_id",
+        "_inner",
+        "_n_odd",
+        "_odd",
+        "_plain",
+        "_repeats",
+        "_seen",
+        "_top",
+    )
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
+        self._plain: Chunk | None = None  # the same, decoded into a Struct
+        self._odd = 0  # events that are not to be decoded into Structs
+        self._n_odd = 0
         self._id = ""  # of the last chunk that had one
         self._seen: State | None = None  # what stood beside the choices, last
         self._inner: State = {}  # the usage that stood in choices
@@ -69,11 +103,17 @@ class ChatFold(Fold[ChatCompletion]):
     # --- Payloads ---------------------------------------------------------------------
 
     def take(self, payloads: list[bytes], at: int, like: int) -> int:
-        """Fold payloads; see `Fold.take`."""
+        """Fold payloads; see `Fold.take`.
+
+        Three roads, from the cheapest to the one that takes everything: an event that
+        is like an earlier one (`_repeat`); one of keys that nearly all events have,
+        decoded into Structs; and any object, by its tables.
+        """
         repeats, n = self._repeats, len(payloads)
         self.record = None
         alike = 0
         while at < n:
+            chunk: Chunk | None = None
             if repeats.is_ready and like > 1:
                 start = at
                 at = repeats.take(payloads, at)
@@ -81,21 +121,155 @@ class ChatFold(Fold[ChatCompletion]):
                 alike += at - start
                 if at == n:
                     break
+                chunk = repeats.missed
             data = payloads[at]
-            if _LF in data or (sent := self.read(data)) is None:
+            if chunk is None:
+                chunk = self._decode(data)
+            if _LF in data:
                 self.record = None
                 break
+            if chunk is None or not self._add_chunk(chunk, data, learns=like > 1):
+                sent = self.read(data)
+                if sent is None:
+                    self.record = None
+                    break
+                self.n_events += 1
+                self.add(sent, data)
+                if self.record and like > 1:
+                    repeats.learn_from(data, self.record)
             at += 1
-            self.n_events += 1
-            self.add(sent, data)
             if self.record is None:
                 alike = 0
                 continue
             alike += 1
             if alike >= like:
                 break
-            repeats.learn(data, self.record)
         return at
+
+    def _decode(self, data: bytes) -> Chunk | None:
+        """Decode an event of keys that nearly all have; None where it is none."""
+        if self._odd:
+            # To find that out by a failed decode costs as much as a decode.
+            self._odd -= 1
+            return None
+        try:
+            return decode_chunk(data)
+        except MISFITS:
+            self._n_odd += 1
+            if self._n_odd == _ODD:
+                self._n_odd, self._odd = 0, _MANY_ODD
+            return None
+
+    def _add_chunk(self, chunk: Chunk, data: bytes, *, learns: bool) -> bool:
+        """Fold an event that has one choice, or none, and nothing rare in it.
+
+        Return False, with nothing done, where it has.
+        """
+        choices = chunk.choices
+        if type(chunk) is not Chunk or choices is None or len(choices) > 1 or self.done:
+            return False
+        choice = choices[0] if choices else None
+        if choice is not None and (
+            choice.logprobs is not None
+            or choice.delta is None
+            or choice.delta.reasoning_details is not None
+            or choice.content_filter_results != NULL
+        ):
+            return False
+        top = chunk
+        if chunk.object == "error":
+            return False
+        self.n_events += 1
+        effects = self.effects
+        effects.clear()
+        if chunk.obfuscation or chunk.p:
+            effects.append(
+                ("obfuscation", chunk.obfuscation, DROPPED)
+                if chunk.obfuscation
+                else ("p", chunk.p, DROPPED)
+            )
+        top.choices = top.obfuscation = top.p = None
+        if top != self._plain:
+            self._add_plain(top)
+        if choice is not None:
+            self._add_plain_choice(choice)
+        self.finish_event(data)
+        if self.record is None:
+            self._repeats.clear()
+        elif learns and choice is not None:
+            self._repeats.learn(top, choice, self.record)
+        return True
+
+    def _add_plain(self, top: Chunk) -> None:
+        """Fold what stands beside the choices, where it is not what it was before."""
+        if top.usage != NULL:
+            usage = read(bytes(top.usage))
+            top.usage = NULL
+            if usage is not None:
+                did = TOP["usage"](self._top, "usage", usage)
+                if did is not None:
+                    self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            if top == self._plain:
+                return
+        sent = {key: value for key in _PLAIN if (value := getattr(top, key)) is not None}
+        self._meet_id(sent.get("id"))
+        fold(self._top, sent, TOP, last, self.effects)
+        self._plain, self._seen = top, None
+
+    def _meet_id(self, identity: Json) -> None:
+        if identity:
+            if identity != self._id and identity != self._top.get("id", identity):
+                self.note("id_changed")
+            self._id = identity
+
+    def _add_plain_choice(self, sent: ChunkChoice) -> None:
+        choice = self._choices.get(sent.index or 0)
+        if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
+            return
+        delta, message, effects = sent.delta, choice.message, self.effects
+        choice.has_delta = True
+        n = len(effects)
+        if delta.role is not None and "role" not in message:  # type: ignore[union-attr]
+            self._put(message, "role", delta.role)
+            n = len(effects)  # which says nothing
+        if delta.content is not None:
+            self._put(message, "content", delta.content)
+        if delta.reasoning_content:
+            self._put(message, "reasoning_content", delta.reasoning_content)
+        if delta.reasoning:
+            self._put(message, "reasoning", delta.reasoning)
+        if delta.refusal:
+            self._put(message, "refusal", delta.refusal)
+        if delta.tool_calls:
+            calls = message.get("tool_calls") or Calls(self)
+            for piece in delta.tool_calls:
+                self._put_call(message, calls, calls.add_plain(piece))
+        said = False
+        for _, value, _ in effects[n:]:
+            if value:
+                said = self.has_content = True
+        reason = sent.finish_reason
+        if reason or sent.native_finish_reason:
+            beside = {
+                "finish_reason": reason,
+                "native_finish_reason": sent.native_finish_reason,
+            }
+            fold(choice.state, beside, CHOICE, last, effects)
+            choice.seen = None
+        if reason or (said and choice.finished):
+            self._finish(choice, reason)
+
+    def _put(self, message: State, key: str, value: str) -> None:
+        """Fold a field of a delta by its rule."""
+        held = message.get(key)
+        if type(held) is StringIO:  # most often; any rule would do the same
+            if value:
+                held.write(value)
+                self.effects.append((key, value, held))
+            return
+        did = DELTA[key](message, key, value)
+        if did is not None:
+            self.effects.append((key, value, did))  # type: ignore[arg-type]
 
     def add(
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
@@ -140,13 +314,10 @@ class ChatFold(Fold[ChatCompletion]):
                 return
             if _OURS.isdisjoint(sent):
                 self.foreign = True
-        identity = sent.get("id")
-        if identity:
-            if self._id and identity != self._id:
-                self.note("id_changed")
-            self._id = identity
+        self._meet_id(sent.get("id"))
         fold(top, sent, TOP, last, self.effects)
         self._seen = sent if is_exact(sent, "created") else None
+        self._plain = None
 
     def stop(self) -> None:
         """Take note of `[DONE]`: choices count no more."""
@@ -168,17 +339,21 @@ class ChatFold(Fold[ChatCompletion]):
             if type(index) is not int:
                 index = to_index(index) or 0
             choice = self._choices.get(index)
-            if choice is None:
-                if len(self._choices) >= self.limits.choices:
-                    self.limit = self.limit or "choices"
-                    continue
-                choice = self._choices[index] = _Choice()
-                self.effects.append(("index", index, CHANGED))
+            if choice is None and (choice := self._open_choice(index)) is None:
+                continue
             if type(sent.get("logprobs")) is dict:
                 logprobs = sent.pop("logprobs")
                 raw = raw_logprobs(data, place) if exact else None
                 self.effects += choice.add_logprobs(logprobs, raw)
             self._add_choice(choice, sent)
+
+    def _open_choice(self, index: int) -> "_Choice | None":
+        if len(self._choices) >= self.limits.choices:
+            self.limit = self.limit or "choices"
+            return None
+        choice = self._choices[index] = _Choice()
+        self.effects.append(("index", index, CHANGED))
+        return choice
 
     def _add_choice(self, choice: "_Choice", sent: State) -> None:
         delta = sent.pop("delta", None)
@@ -192,18 +367,23 @@ class ChatFold(Fold[ChatCompletion]):
             fold(choice.state, sent, CHOICE, last, self.effects)
             choice.seen = sent if is_exact(sent) else None
             if "usage" in sent and type(sent["usage"]) is dict:
-                merge(self._inner, "usage", sent["usage"])
+                if (did := merge(self._inner, "usage", sent["usage"])) is not None:
+                    self.effects.append(("usage", None, did))
         if said:
             self.has_content = True
-        if reason and type(reason) is str:
-            if not choice.finished:
-                choice.finished = True
-                self.effects.append(("finish_reason", reason, CHANGED))
-        elif said and choice.finished:
-            # It was not the end, whatever the reason that came.
-            choice.finished = False
+        if type(reason) is not str:
+            reason = None
+        if reason or (said and choice.finished):
+            self._finish(choice, reason)
+
+    def _finish(self, choice: "_Choice", reason: str | None) -> None:
+        """Finish a choice, or, without a reason, take that back."""
+        if reason and choice.finished:
+            return
+        if not reason:  # it was not the end, whatever the reason that came
             self.note("reopened")
-            self.effects.append(("finish_reason", None, CHANGED))
+        choice.finished = bool(reason)
+        self.effects.append(("finish_reason", reason, CHANGED))
 
     def _add_delta(self, choice: "_Choice", delta: State) -> bool:
         """Fold a delta; say whether it said anything."""
@@ -224,19 +404,24 @@ class ChatFold(Fold[ChatCompletion]):
             return
         calls = message.get("tool_calls") or Calls(self)
         for piece in pieces:
-            did = calls.add(piece) if type(piece) is dict else None
-            if did is not None:
-                message["tool_calls"] = calls
-                # What was appended, or whatever else this did.
-                text = piece if did is CHANGED else calls.text_of(piece)
-                self.effects.append(("arguments", text, did))
+            if type(piece) is dict and piece:
+                self._put_call(message, calls, calls.add(piece))
+
+    def _put_call(self, message: State, calls: Calls, did: Did) -> None:
+        if did is not None:
+            message["tool_calls"] = calls
+            self.effects.append(
+                did if type(did) is tuple else ("tool_calls", True, did)  # type: ignore[arg-type]
+            )
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
         """Take what stands where no delta does: a whole message, or an old `text`."""
         message, text = sent.get("message"), sent.get("text")
+        if type(text) is str and not choice.has_delta:
+            del sent["text"]  # it is no twin of a delta
         if type(message) is dict:
             choice.whole = message
-            self.effects.append(("message", message, CHANGED))
+            self.effects.append(("message", message, HELD))
             return True
         if type(text) is str and not choice.has_delta:
             did = grow(choice.message, "content", text)
@@ -400,10 +585,13 @@ class _Choice:
             if value is None:
                 if key not in self.logprobs:
                     self.logprobs[key] = None
-                    effects.append((key, None, CHANGED))
+                    effects.append((key, None, HELD))
                 continue
-            text = dump(mend(value)).encode() if raw is None else bytes(raw[key])
-            did: JsonArray | Effect = CHANGED
+            if raw is None:
+                key, text = mend(key), dump(mend(value)).encode()  # noqa: PLW2901
+            else:
+                text = bytes(raw[key])
+            did: JsonArray | Effect = HELD if held is None else CHANGED
             if type(value) is not list:
                 if not isinstance(held, JsonArray):
                     self.logprobs[key] = text

@@ -14,14 +14,18 @@ from typing import Final
 from unstream._json import Json, dump
 from unstream._rules import (
     CHANGED,
+    HELD,
     Did,
+    Effects,
     Grown,
     State,
     append,
     concat,
     extend,
     first_text,
+    fold,
     grow,
+    ignore,
     last,
     last_non_null,
     merge,
@@ -53,7 +57,15 @@ _NAMES: Final = frozenset(
 def unknown(state: State, key: str, value: Json) -> Did:
     """Fold a key of a delta that has no row: texts and lists grow, objects merge."""
     if type(value) is str:
-        return (last if key in _NAMES else concat)(state, key, value)
+        if key in _NAMES:
+            return last(state, key, value)
+        if key not in state:
+            state[key] = value  # most come once: a text that grows takes four times more
+            return HELD
+        if type(held := state[key]) is str:
+            state[key] = StringIO()
+            state[key].write(held)
+        return concat(state, key, value)
     if type(value) is list:
         return extend(state, key, value)
     if type(value) is dict:
@@ -100,7 +112,7 @@ def content(state: State, key: str, value: Json) -> Did:
     pieces = value if type(value) is list else [value]
     for part in pieces:
         did = held.add(part)
-    return did if len(pieces) == 1 else CHANGED
+    return did if len(pieces) == 1 else HELD
 
 
 class Parts(Grown):
@@ -123,7 +135,7 @@ class Parts(Grown):
             part = {"type": "text", "text": part}
         if type(part) is not dict:
             self._parts.append(part)
-            return CHANGED
+            return HELD
         newest = self._parts[-1] if self._parts else None
         if not _continues(newest, part):
             self._parts.append(newest := {})
@@ -142,7 +154,7 @@ def _grow_part(newest: State, part: State) -> Did:
     deed: Did = None
     for key, value in part.items():
         if value is None:
-            did: Did = None if key in newest else CHANGED
+            did: Did = None if key in newest else HELD
             newest.setdefault(key, None)
         elif key == "text" or (key in _NESTED and type(value) is str):
             did = concat(newest, key, value)
@@ -157,7 +169,7 @@ def _grow_part(newest: State, part: State) -> Did:
         else:
             did = last_non_null(newest, key, value)
         if did is not None:
-            deed = did if deed is None else CHANGED
+            deed = did if deed is None else HELD
     return deed
 
 
@@ -168,7 +180,7 @@ def _grow_list(newest: State, key: str, value: list[Json]) -> Did:
     did: Did = None
     for inner in value:
         did = held.add(inner)
-    return did if len(value) == 1 else CHANGED
+    return did if len(value) == 1 else HELD
 
 
 def _continues(newest: Json, part: State) -> bool:
@@ -192,7 +204,7 @@ def executed_tools(state: State, key: str, value: Json) -> Did:
         state[key] = held = Entries()
     for entry in entries:
         held.add(entry)
-    return CHANGED
+    return HELD
 
 
 class Entries(Grown):
@@ -228,7 +240,7 @@ def details(state: State, key: str, value: Json) -> Did:
         return held.add(entries[0])
     for entry in entries:
         held.add(entry)
-    return CHANGED
+    return HELD
 
 
 class Details(Grown):
@@ -259,15 +271,15 @@ class Details(Grown):
         deed: Did = None
         if entry is None:
             self._entries.append(entry := {})
-            deed = CHANGED
+            deed = HELD
         if named:
             self._by_id[(*group, *_key(identity))] = entry
         if self._newest.get(group) is not entry:
             self._newest[group] = entry
-            deed = CHANGED
+            deed = HELD
         for key, value in piece.items():
             if value is None:
-                did: Did = None if key in entry else CHANGED
+                did: Did = None if key in entry else HELD
                 entry.setdefault(key, None)
             elif key in _DETAIL_TEXTS and type(value) is str:
                 did = concat(entry, key, value)
@@ -276,7 +288,7 @@ class Details(Grown):
             else:
                 did = last(entry, key, value)
             if did is not None:
-                deed = did if deed is None else CHANGED
+                deed = did if deed is None else HELD
         return deed
 
     def result(self) -> Json:
@@ -301,9 +313,10 @@ def thinking_blocks(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if not isinstance(held, ThinkingBlocks):
         state[key] = held = ThinkingBlocks()
+    n = len(held)
     for piece in pieces:
         held.add(piece)
-    return CHANGED
+    return CHANGED if n == len(held) else HELD
 
 
 class ThinkingBlocks(Grown):
@@ -319,6 +332,12 @@ class ThinkingBlocks(Grown):
         self._blocks: list[State] = []
         self._by_index: dict[str, State] = {}
         self._open: State | None = None  # the newest without an index, unsigned
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __bool__(self) -> bool:
+        return True
 
     def add(self, piece: State) -> None:
         """Take the next piece."""
@@ -371,7 +390,7 @@ def provider_fields(state: State, key: str, value: Json) -> Did:
             extend(held, name, inner)
         else:
             merge(held, name, inner)
-    return CHANGED
+    return HELD
 
 
 def _objects(value: Json) -> list[State]:
@@ -391,8 +410,7 @@ def audio(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if not isinstance(held, Audio):
         state[key] = held = Audio()
-    held.add(value)
-    return CHANGED
+    return held.add(value)
 
 
 class Audio(Grown):
@@ -403,11 +421,11 @@ class Audio(Grown):
     def __init__(self) -> None:
         self._state: State = {}
 
-    def add(self, piece: State) -> None:
+    def add(self, piece: State) -> Did:
         """Take the next piece."""
-        for key, value in piece.items():
-            if value is not None:
-                _AUDIO.get(key, last)(self._state, key, value)
+        effects: Effects = []
+        fold(self._state, piece, _AUDIO, last, effects)
+        return HELD if any(did is HELD for _, _, did in effects) else CHANGED
 
     def result(self) -> Json:
         """Return the audio so far."""
@@ -450,10 +468,12 @@ def function_call(state: State, key: str, value: Json) -> Did:
     if type(name) is str:
         held["name"] = held["name"] or name
     append(held, "arguments", arguments if type(arguments) is str else _dump(arguments))
-    for other, inner in value.items():
-        if inner is not None and other not in ("name", "arguments"):
-            last(held, other, inner)
-    return CHANGED
+    effects: Effects = []
+    fold(held, value, _FUNCTION_CALL, last, effects)
+    return HELD if effects else CHANGED
+
+
+_FUNCTION_CALL: Final = {"name": ignore, "arguments": ignore}
 
 
 def _dump(value: Json) -> str:

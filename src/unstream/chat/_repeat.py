@@ -1,13 +1,12 @@
 """The look: an event that equals an earlier one but for its text does the same.
 
-Nearly every event of a stream is the last one with another piece of text. So before an
-event takes the ordinary road, key by key, it is decoded into a Struct, its texts and
-its padding are taken out, and what is left is compared with what was left of an earlier
-event that did nothing but append such texts. If they are equal, the texts are appended
-where those went. Decoding and comparing are done by msgspec, in half the time of the
-ordinary road.
+Nearly every event of a stream is the last one with another piece of text. So an event,
+which is decoded into Structs, has its text taken out, and what is left is compared with
+what was left of an earlier event that did nothing but append such a text. If they are
+equal, the text is appended where that one went. msgspec does the decoding and the
+comparing, in half the time of folding the event.
 
-What is compared is everything: a key that the Struct does not have is not decoded, and
+What is compared is everything: a key that the Structs do not have is not decoded, and
 what has no plain type stays raw bytes. What it is compared with is forgotten as soon as
 an event of another kind was folded, because the same event might then do something
 else.
@@ -19,25 +18,23 @@ from typing import Any, Final
 
 import msgspec
 
-from unstream._json import Json
-from unstream._rules import DROPPED, Effects
+from unstream._rules import DROPPED, Effects, State
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
 from unstream.chat._tokens import JsonArray, check
 
-__all__ = ["Repeats"]
+__all__ = ["MISFITS", "Repeats"]
 
 _LF: Final = ord("\n")
 _PADDING: Final = ("obfuscation", "p")
-_MISFITS: Final = (
+# What is raised for an event that is not of the shape that is looked for.
+MISFITS: Final = (
     *(ValueError, msgspec.DecodeError, RecursionError),
     *(LookupError, TypeError, AttributeError),
 )
 # Streams in which something else changes from event to event are not looked at again
-# and again in vain: after so many misses in a row, so many events take the ordinary
-# road. A miss costs about half of that road.
+# and again in vain: after so many misses in a row, so many events are not looked at.
 _MISSES: Final = 4
 _REST: Final = 32
-
 
 
 def _in_delta(choice: ChunkChoice) -> Any:
@@ -63,61 +60,61 @@ _PLACES: Final[dict[str, Callable[[ChunkChoice], Any]]] = {
 
 
 class _Template:
-    """An event, and where the texts went that it appended."""
+    """A choice of an event, and where the texts went that it appended."""
 
-    __slots__ = ("chunk", "holes", "is_padded", "key", "write")
+    __slots__ = ("choice", "holes", "key", "write")
 
-    def __init__(self, chunk: Chunk, record: Effects) -> None:
-        self.chunk = chunk  # without its texts and its padding
+    def __init__(self, choice: ChunkChoice, record: Effects) -> None:
         # Where a text stands, its key there, what it is appended by. Log probabilities
         # are appended like texts, though they are lists.
         self.holes: list[tuple[Callable[[Any], Any], str, Callable[[Any], object]]] = []
-        self.is_padded = False
         for key, _, did in record:
-            if did is DROPPED:
-                self.is_padded = True
+            if isinstance(did, StringIO):
+                self.holes.append((_PLACES[key], key, did.write))
             elif isinstance(did, JsonArray):
                 self.holes.append((_in_logprobs, key, did.extend))
-            elif isinstance(did, StringIO):
-                self.holes.append((_PLACES[key], key, did.write))
         # Nearly always there is one text, and it stands in the delta itself.
         self.key = ""
         self.write: Any = None
         if len(self.holes) == 1 and self.holes[0][0] is _in_delta:
             _, self.key, self.write = self.holes[0]
+        self.choice = choice  # without its texts
 
-    def take(self, chunk: Chunk) -> list[tuple[Callable[[Any], object], Any]]:
-        """Take what changes out of a chunk; raise where something is missing.
+    def take(self, choice: ChunkChoice) -> list[tuple[Callable[[Any], object], Any]]:
+        """Take what changes out of a choice; raise where something is missing.
 
         Return each with what it is to be appended by.
         """
-        if self.is_padded:
-            chunk.obfuscation = chunk.p = None
-        choice = chunk.choices[0]  # type: ignore[index]
         taken = []
         for place, key, write in self.holes:
-            part = place(choice)
+            part = choice.delta if place is _in_delta else place(choice)
             value = getattr(part, key)
+            setattr(part, key, None)
             if place is _in_logprobs:
                 value = check(value)
             elif not value:
                 raise TypeError("no text")
-            setattr(part, key, None)
             taken.append((write, value))
         return taken
 
 
 class Repeats:
-    """The events of one stream that others may be like, one for each choice."""
+    """The events of one stream that others may be like, one for each choice.
 
-    __slots__ = ("_by_index", "_decode", "_misses", "_rest", "is_ready")
+    `top` is what stood beside the choices of all of them; `missed` is the last event
+    that was looked at and not like one, unless it lost something by that.
+    """
+
+    __slots__ = ("_by_index", "_misses", "_rest", "decode", "is_ready", "missed", "top")
 
     def __init__(self) -> None:
         self._by_index: dict[int | None, _Template] = {}
-        self._decode: Any = decode_chunk
         self._misses = 0
         self._rest = 0
+        self.decode: Any = decode_chunk
         self.is_ready = False
+        self.missed: Chunk | None = None
+        self.top: Chunk | None = None
 
     def clear(self) -> None:
         """Forget all: an event did something else."""
@@ -125,64 +122,90 @@ class Repeats:
             self._by_index = {}
             self.is_ready = False
 
-    def learn(self, data: bytes, record: Effects) -> None:
-        """Take note of an event that did nothing but append texts."""
+    def learn(self, top: Chunk, choice: ChunkChoice, record: Effects) -> None:
+        """Take note of an event that did nothing but append texts.
+
+        `top` is without its choices and its padding; both are kept.
+        """
         if self._rest:
             self._rest -= 1
             return
-        for key, _, did in record:
-            if did is DROPPED:
-                if key not in _PADDING:
-                    return
-            elif key not in _PLACES:
-                return
         try:
-            chunk = self._decode(data)
-            like = _Template(chunk, record)
-            index = chunk.choices[0].index
-            like.take(chunk)
-        except msgspec.ValidationError:
-            # A key without a field, perhaps.
-            sent: Json = msgspec.json.decode(data)
-            if (decode := open_decoder(sent)) is not None and decode != self._decode:
-                self._decode = decode
-                self.learn(data, record)
-            return
-        except _MISFITS:
+            like = _Template(choice, record)
+            for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
+                if several is not None:
+                    [_] = several
+            like.take(choice)
+        except MISFITS:
             return
         if like.holes:
-            self._by_index[index] = like
+            self._by_index[choice.index] = like
             self.is_ready = True
+            self.top = top
+
+    def learn_from(self, data: bytes, record: Effects) -> None:
+        """Do the same for an event that is not decoded yet."""
+        if self._rest:
+            self._rest -= 1
+            return
+        if any(did is DROPPED and key not in _PADDING for key, _, did in record):
+            return
+        try:
+            chunk = self.decode(data)
+        except msgspec.ValidationError:
+            # A key without a field, perhaps.
+            sent: State = msgspec.json.decode(data)
+            if (decode := open_decoder(sent)) is None:
+                return
+            chunk, self.decode = decode(data), decode
+        except MISFITS:
+            return
+        if chunk.choices is not None and len(chunk.choices) == 1:
+            [choice] = chunk.choices
+            chunk.choices = chunk.obfuscation = chunk.p = None
+            if self.top != chunk:
+                self.clear()
+            self.learn(chunk, choice, record)
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
 
         Nothing has been done with the payload at the place that is returned.
         """
-        by_index, decode = self._by_index, self._decode
+        by_index, decode, top = self._by_index, self.decode, self.top
         start = at
+        self.missed = None
         for data in payloads[at:] if at else payloads:
             try:
                 chunk = decode(data)
-                choice = chunk.choices[0]
+                [choice] = chunk.choices
                 like = by_index[choice.index]
                 key = like.key
                 if key:
                     delta = choice.delta
                     text = getattr(delta, key)
                     setattr(delta, key, None)
-                    if like.is_padded:
-                        chunk.obfuscation = chunk.p = None
-                    if chunk != like.chunk or _LF in data:
+                    if choice != like.choice:
+                        setattr(delta, key, text)
+                        self.missed = chunk
+                        break
+                    padding, p = chunk.obfuscation, chunk.p
+                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    if chunk != top or _LF in data:
+                        setattr(delta, key, text)
+                        chunk.choices = [choice]
+                        chunk.obfuscation, chunk.p = padding, p
+                        self.missed = chunk
                         break
                     like.write(text)
                 else:
-                    taken = like.take(chunk)
-                    if chunk != like.chunk or _LF in data:
+                    taken = like.take(choice)
+                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    if choice != like.choice or chunk != top or _LF in data:
                         break
                     for write, value in taken:
                         write(value)
-            except _MISFITS:
+            except MISFITS:
                 break
             at += 1
         if at > start:

@@ -19,6 +19,7 @@ from unstream._outcome import Arguments, Call, Completion, judge, may_run
 from unstream._structs import Object, Text
 
 __all__ = [
+    "NULL",
     "Annotation",
     "Audio",
     "ChatCompletion",
@@ -54,7 +55,7 @@ __all__ = [
 # where its bytes are. gc=False: these are trees that live for one step, and the
 # collector's bookkeeping would cost a quarter of the decode.
 
-_NULL: Final = Raw(b"null")
+NULL: Final = Raw(b"null")
 
 
 class _Part(Struct, gc=False, forbid_unknown_fields=True):
@@ -96,9 +97,9 @@ class Delta(_Part, gc=False):
 
 
 class LogprobsDelta(_Part, gc=False):
-    content: Raw = _NULL
-    refusal: Raw = _NULL
-    reasoning_content: Raw = _NULL
+    content: Raw = NULL
+    refusal: Raw = NULL
+    reasoning_content: Raw = NULL
 
 
 class ChunkChoice(_Part, gc=False):
@@ -107,7 +108,7 @@ class ChunkChoice(_Part, gc=False):
     logprobs: LogprobsDelta | None = None
     finish_reason: str | None = None
     native_finish_reason: str | None = None
-    content_filter_results: Raw = _NULL
+    content_filter_results: Raw = NULL
 
 
 class Chunk(_Part, gc=False):
@@ -118,7 +119,7 @@ class Chunk(_Part, gc=False):
     service_tier: str | None = None
     system_fingerprint: str | None = None
     choices: list[ChunkChoice] | None = None
-    usage: Raw = _NULL
+    usage: Raw = NULL
     obfuscation: str | None = None
     p: str | None = None
     provider: str | None = None
@@ -178,7 +179,7 @@ def _extend(kind: type[Struct], keys: frozenset[str], types: dict[str, Any]) -> 
     return msgspec.defstruct(
         kind.__name__,
         [(name, of, None) for name, of in types.items()]
-        + [(name, Raw, _NULL) for name in names],
+        + [(name, Raw, NULL) for name in names],
         bases=(kind,),
         rename=names,
         gc=False,

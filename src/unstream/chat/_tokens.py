@@ -43,8 +43,10 @@ class JsonArray:
         return text
 
 
-# Digits as 0 and E as e: what is left of a number that no double holds is easily found.
-_ZEROS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+# What is left of a list to find a number that no double holds, or deep nesting: digits
+# as 0, e, commas, and brackets of both kinds as one.
+_LEFT: Final = bytes.maketrans(b"123456789E{", b"000000000e[")
+_GONE: Final = bytes(set(range(256)) - set(b"0123456789eE,[{"))
 _EXPONENT: Final = b"0e000"
 _LONG: Final = b"0" * 300
 _BACKSLASH: Final = ord("\\")
@@ -62,11 +64,10 @@ def check(raw: Raw) -> bytes:
         raise ValueError("no list, or with escapes")
     if not array.isascii():
         array.decode()
-    zeros = array.translate(_ZEROS, b"+")
-    if _EXPONENT in zeros or _LONG in zeros:
+    left = array.translate(_LEFT, _GONE)
+    if _EXPONENT in left or _LONG in left:
         raise ValueError("perhaps a number that JSON has not")
-    # Less what is around the list.
-    if array.count(b"[") + array.count(b"{") > MAX_DEPTH - 4:
+    if left.count(b"[") > MAX_DEPTH - 4:  # less what is around the list
         raise ValueError("perhaps nested too deeply")
     return array
 
