@@ -201,18 +201,18 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
 def merge(state: State, key: str, value: Json) -> Did:
     """Merge objects at every depth: the last value that is not empty wins.
 
-    A null stays where nothing else ever came.
+    A null stays where nothing else ever came. The first object is kept as it is, and
+    later ones change it.
     """
     held = state.get(key)
     if type(value) is not dict:
         return last(state, key, value)
-    did: Did = None
     if type(held) is not dict:
         if held is not None and not value and not is_empty(held):
             return None
-        # A copy, so that what is merged later does not change what was handed in.
-        state[key] = held = {}
-        did = HELD
+        state[key] = value
+        return HELD
+    did: Did = None
     for name, inner in value.items():
         if inner is None:
             if name not in held:

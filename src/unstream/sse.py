@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -55,6 +55,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     retry: int | None = None
 
 
+class Run(list[bytes]):
+    """Payloads of events of one unnamed data line each; `size` is their length."""
+
+    size = 0
+
+
 class Decoder:
     """Split an event stream into events, incrementally.
 
@@ -76,6 +82,7 @@ class Decoder:
         "_has_fields",
         "_head",
         "_id",
+        "_is_idle",
         "_limit",
         "_line",
         "_line_lost",
@@ -103,6 +110,7 @@ class Decoder:
         self._id = ""  # the standard's buffer: committed by the blank line
         self._skipping = False
         self._has_fields = False
+        self._is_idle = False  # until it is known that no byte order mark comes
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -116,9 +124,7 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._head is None and not (
-            self._line or self._after_cr or self._line_lost or self._has_begun()
-        )
+        return self._is_idle and not self._after_cr
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -140,7 +146,7 @@ class Decoder:
                     events.append(Event("message", payload, self.last_event_id))
         return events
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
         A run stands for events of one unnamed data line each; see *Warning*.
@@ -148,7 +154,7 @@ class Decoder:
         block = self._normalise(data)
         if not block:
             return
-        if not self.idle:
+        if not self._is_idle:
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
             if end == 1:
@@ -167,11 +173,14 @@ class Decoder:
         if len(block) > self._limit:
             yield from self._read(block)
             return
-        run = block.split(b"\n\ndata: ")
+        run = Run(block.split(b"\n\ndata: "))
+        run.size = len(block) - 8 * len(run) + 2
         run[0] = run[0][6:]
         rest = run.pop()
+        run.size -= len(rest)
         if rest[-2:] == b"\n\n":
             run.append(rest[:-2])
+            run.size += len(rest) - 2
             rest = None
         if run:
             self._has_fields = True
@@ -220,6 +229,7 @@ class Decoder:
             self._head = block
             return b""
         self._head = None
+        self._is_idle = True
         return block.removeprefix(_BOM)
 
     def _read(self, block: bytes) -> list[Event]:
@@ -243,6 +253,7 @@ class Decoder:
                 if not self._line.startswith(b":"):
                     self._skip()
                 self._line.clear()
+        self._is_idle = not (self._line or self._line_lost or self._has_begun())
         return events
 
     def _skip(self) -> None:

@@ -58,7 +58,7 @@ _APART: Final = ("usage", "obfuscation", "p")
 _PLAIN: Final = tuple(
     key
     for key in Chunk.__struct_fields__
-    if key not in ("choices", "usage", "obfuscation", "p")
+    if key not in ("object", "choices", "usage", "obfuscation", "p")
 )
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
@@ -166,38 +166,41 @@ class ChatFold(Fold[ChatCompletion]):
         Return False, with nothing done, where it has.
         """
         choices = chunk.choices
-        if type(chunk) is not Chunk or choices is None or len(choices) > 1 or self.done:
+        if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
-        choice = choices[0] if choices else None
-        if choice is not None and (
-            choice.logprobs is not None
-            or choice.delta is None
-            or choice.delta.reasoning_details is not None
-            or choice.content_filter_results != NULL
-        ):
-            return False
-        top = chunk
-        if chunk.object == "error":
+        if choices:
+            choice = choices[0]
+            if (
+                len(choices) > 1
+                or choice.logprobs is not None
+                or choice.content_filter_results != NULL
+                or choice.delta is None
+                or choice.delta.reasoning_details is not None
+            ):
+                return False
+        elif choices is None:
             return False
         self.n_events += 1
-        effects = self.effects
-        effects.clear()
-        if chunk.obfuscation or chunk.p:
-            effects.append(
-                ("obfuscation", chunk.obfuscation, DROPPED)
-                if chunk.obfuscation
-                else ("p", chunk.p, DROPPED)
-            )
-        top.choices = top.obfuscation = top.p = None
-        if top != self._plain:
-            self._add_plain(top)
-        if choice is not None:
+        self.effects = effects = []
+        if chunk.obfuscation:
+            effects.append(("obfuscation", chunk.obfuscation, DROPPED))
+            chunk.obfuscation = None
+        if chunk.p:
+            effects.append(("p", chunk.p, DROPPED))
+            chunk.p = None
+        chunk.choices = None
+        if chunk != self._plain:
+            self._add_plain(chunk)
+        if choices:
             self._add_plain_choice(choice)
-        self.finish_event(data)
-        if self.record is None:
-            self._repeats.clear()
-        elif learns and choice is not None:
-            self._repeats.learn(top, choice, self.record)
+        for _, _, did in effects:
+            if did is CHANGED or did is HELD:
+                self.finish_event(data)
+                self._repeats.clear()
+                return True
+        self.record = effects
+        if learns and choices and effects:
+            self._repeats.learn(chunk, choice, effects)
         return True
 
     def _add_plain(self, top: Chunk) -> None:
@@ -211,9 +214,16 @@ class ChatFold(Fold[ChatCompletion]):
                     self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
-        sent = {key: value for key in _PLAIN if (value := getattr(top, key)) is not None}
-        self._meet_id(sent.get("id"))
-        fold(self._top, sent, TOP, last, self.effects)
+        before, state = self._plain, self._top
+        if before is None or top.id != before.id:
+            self._meet_id(top.id)
+        for key in _PLAIN:
+            value = getattr(top, key)
+            if value is None or (before is not None and value == getattr(before, key)):
+                continue
+            did = TOP[key](state, key, value)
+            if did is not None:
+                self.effects.append((key, value, did))  # type: ignore[arg-type]
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
@@ -250,12 +260,11 @@ class ChatFold(Fold[ChatCompletion]):
                 said = self.has_content = True
         reason = sent.finish_reason
         if reason or sent.native_finish_reason:
-            beside = {
-                "finish_reason": reason,
-                "native_finish_reason": sent.native_finish_reason,
-            }
-            fold(choice.state, beside, CHOICE, last, effects)
             choice.seen = None
+            for key in ("finish_reason", "native_finish_reason"):
+                if value := getattr(sent, key):
+                    CHOICE[key](choice.state, key, value)
+            effects.append(("finish_reason", None, CHANGED))
         if reason or (said and choice.finished):
             self._finish(choice, reason)
 
@@ -275,8 +284,16 @@ class ChatFold(Fold[ChatCompletion]):
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
     ) -> None:
         """Fold a payload; see `Fold.add`."""
-        effects = self.effects
-        effects.clear()
+        self.effects = effects = []
+        if "object" not in sent and "choices" not in sent and name != "error":
+            if "type" in sent and error_in(sent) is None:
+                # A ping, or an event of another API.
+                self.foreign = True
+                self.note("foreign_events")
+                self.record = None
+                return
+            if _OURS.isdisjoint(sent):
+                self.foreign = True
         choices = sent.pop("choices", None)
         for key in _APART:
             value = sent.pop(key, None)
@@ -307,13 +324,6 @@ class ChatFold(Fold[ChatCompletion]):
             self._seen = None
             if choices is None:
                 sent = {key: sent[key] for key in _BESIDE_ERROR if key in sent}
-        elif choices is None and "object" not in sent:
-            if "type" in sent:  # a ping, or an event of another API
-                self.foreign = True
-                self.note("foreign_events")
-                return
-            if _OURS.isdisjoint(sent):
-                self.foreign = True
         self._meet_id(sent.get("id"))
         fold(top, sent, TOP, last, self.effects)
         self._seen = sent if is_exact(sent, "created") else None
@@ -363,12 +373,14 @@ class ChatFold(Fold[ChatCompletion]):
             choice.has_delta = True
             said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
+        usage = sent.get("usage")
+        if type(usage) is dict and usage:
+            usage = settle(usage)  # which the choice keeps, too
+            if (did := merge(self._inner, "usage", usage)) is not None:
+                self.effects.append(("usage", None, did))
         if sent != choice.seen:
             fold(choice.state, sent, CHOICE, last, self.effects)
             choice.seen = sent if is_exact(sent) else None
-            if "usage" in sent and type(sent["usage"]) is dict:
-                if (did := merge(self._inner, "usage", sent["usage"])) is not None:
-                    self.effects.append(("usage", None, did))
         if said:
             self.has_content = True
         if type(reason) is not str:
@@ -393,7 +405,7 @@ class ChatFold(Fold[ChatCompletion]):
         if "tool_calls" in delta:
             self._add_calls(message, delta["tool_calls"])
         for key, value, did in effects[n:]:
-            if value and did is not DROPPED and key != "role":
+            if did is not DROPPED and key != "role" and (value or value == 0):
                 return True
         return False
 
@@ -517,8 +529,10 @@ class ChatFold(Fold[ChatCompletion]):
         """Return the usage and where it came from; one of nulls alone says nothing."""
         top = self._top
         usage: State | None = top.get("usage")
-        if usage is not None and _says(usage):
-            return "usage", usage
+        if usage is not None:
+            for value in usage.values():
+                if value is not None:
+                    return "usage", usage
         inner: State | None = self._inner.get("usage")
         if inner is not None and _says(inner):
             return "choice", inner
@@ -533,10 +547,14 @@ class ChatFold(Fold[ChatCompletion]):
         if self.has_halves or self._body is not None:
             return super().result()
         usage = self._usage()[1]
-        if usage is not None and None in usage.values():
+        if not self._top.keys() <= _TYPED or (usage is not None and _has_null(usage)):
             return super().result()
         for choice in self._choices.values():
-            if choice.whole is not None or not choice.message.keys() <= _SIMPLE:
+            if (
+                choice.whole is not None
+                or not choice.message.keys() <= _SIMPLE
+                or not choice.state.keys() <= _TYPED_BESIDE
+            ):
                 return super().result()
         plain = self.plain()
         return None if plain is None else convert(ChatCompletion, plain)
@@ -557,7 +575,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self._choices[index].plain(index) for index in sorted(self._choices)
             ],
         }
-        plain.update(settle(top))
+        for key, value in top.items():
+            plain[key] = value if type(value) is str else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -612,7 +631,8 @@ class _Choice:
             "logprobs": self._logprobs() if self.logprobs else None,
             "finish_reason": None,
         }
-        plain.update(settle(self.state))
+        for key, value in self.state.items():
+            plain[key] = value if type(value) is str else settle(value)
         return plain
 
     def _logprobs(self) -> Logprobs | None:
@@ -629,7 +649,9 @@ class _Choice:
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
-        message.update(settle(state))
+        for key, value in state.items():
+            text = type(value) is StringIO
+            message[key] = value.getvalue() if text else settle(value)
         return message
 
 
@@ -637,6 +659,17 @@ class _Choice:
 _SIMPLE: Final = frozenset(
     ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
 )
+
+
+_TYPED: Final = frozenset(ChatCompletion.__struct_fields__)
+_TYPED_BESIDE: Final = frozenset(("finish_reason", "native_finish_reason"))
+
+
+def _has_null(value: State) -> bool:
+    for inner in value.values():
+        if inner is None or (type(inner) is dict and _has_null(inner)):
+            return True
+    return False
 
 
 def _says(usage: State) -> bool:
