@@ -6,15 +6,18 @@ pool: that is quick, and shrinks to something readable.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from typing import Any, Final, TypeAlias
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from unstream import Accumulator, ChatCompletion, Limits, Outcome
+from unstream._protocol import Fold
+from unstream.chat import PROTOCOL
+from unstream.chat._fold import ChatFold
 
 Json: TypeAlias = Any
 
@@ -403,6 +406,9 @@ _ODD: Final = (
     b'{"choices":[{"delta":{"content":"a","content":"b"}}]}',
     b'{"choices":[{"index":NaN,"delta":{}}]}',
     b'{"usage":{"total_tokens":1e400}}',
+    b'{"choices":[],"usage":{"total_tokens":1e400}}',
+    b'{"choices":[],"usage":{"\xff":"\\ud83d"}}',
+    b'{"choices":[],"usage":{"x":' + b"[" * 160 + b"]" * 160 + b"}}",
     b'{"usage":{"total_tokens":' + b"9" * 30 + b"}}",
     b'{"usage":{"total_tokens":' + b"9" * 5000 + b"}}",
     b'{"type":"ping"}',
@@ -597,24 +603,30 @@ def fold_reads(
     return accumulator.finish()
 
 
-_EVENT_END: Final = re.compile(rb"(?:\r\n|\n|\r)[\r\n]+")
+class _PlainFold(ChatFold):
+    """A fold that takes every event by the tables, and remembers none."""
+
+    take = Fold.take
+
+    def add(
+        self, sent: dict[str, Json], data: bytes, name: str = "", *, exact: bool = True
+    ) -> None:
+        # What was remembered of the last event spares the next one the tables.
+        self._seen = self._plain = None
+        for choice in self._choices.values():
+            choice.seen = None
+        super().add(sent, data, name, exact=exact)
+
+
+_PLAINLY: Final = msgspec.structs.replace(PROTOCOL, fold=_PlainFold)
 
 
 def fold_plainly(
     body: bytes, *, limits: Limits | None = None
 ) -> Outcome[ChatCompletion]:
-    """Fold event by event, each read by itself: no road but the ordinary one.
-
-    Asking reads what is held, so that no event is read together with another, and
-    nothing is compared with an earlier one.
-    """
-    accumulator = Accumulator(limits=limits, fast=False)
-    at = 0
-    for end in _EVENT_END.finditer(body):
-        accumulator.feed(body[at : end.end()])
-        at = end.end()
-        assert accumulator.has_content in (True, False)
-    accumulator.feed(body[at:])
+    """Fold by the ordinary road alone: what any other road must agree with."""
+    accumulator = Accumulator(protocol=_PLAINLY, limits=limits, fast=False)
+    accumulator.feed(body)
     return accumulator.finish()
 
 
