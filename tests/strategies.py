@@ -7,6 +7,7 @@ pool: that is quick, and shrinks to something readable.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import cycle
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +17,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from unstream import Accumulator, ChatCompletion, Limits, Outcome
 from unstream._protocol import Fold
+from unstream._rules import CHANGED, DROPPED, HELD, Rule, State, settle
 from unstream.chat import PROTOCOL
 from unstream.chat._fold import ChatFold
 
@@ -672,3 +674,37 @@ def strict(value: Json) -> Json:
     if isinstance(value, list):
         return [strict(inner) for inner in value]
     return ("boolean", value) if isinstance(value, bool) else value
+
+
+def check_deed(rule: Rule, state: State, key: str, value: Json) -> None:
+    """Apply a rule, and hold what it did against what it says of it."""
+    before, sent = repr(settle(state)), json.dumps(value)
+    did = rule(state, key, value)
+    after = repr(settle(state))
+    assert json.dumps(value) == sent
+    if did is None or did is DROPPED:
+        assert after == before
+        assert rule(state, key, value) is did
+        assert repr(settle(state)) == before
+        if did is DROPPED:
+            assert isinstance(value, str)
+            assert rule(state, key, value + "x") is DROPPED
+    elif did is not CHANGED and did is not HELD:
+        _, text, sink = did if isinstance(did, tuple) else (key, value, did)
+        assert isinstance(sink, StringIO)
+        whole = sink.getvalue()
+        text = text if isinstance(text, str) else json.dumps(text)  # `content: 5`
+        assert whole.endswith(text)
+        _rewrite(sink, whole[: len(whole) - len(text)])
+        assert repr(settle(state)) == before  # and nothing else was done
+        _rewrite(sink, whole)
+        again = rule(state, key, value)
+        assert again == did  # the same would do the same
+        _rewrite(sink, whole)
+    assert repr(settle(state)) == after
+
+
+def _rewrite(text: StringIO, whole: str) -> None:
+    text.seek(0)
+    text.truncate()
+    text.write(whole)
