@@ -206,6 +206,10 @@ def _scan(text: str) -> int:
 class Completion(Object):
     """Base of what a stream folds to, of any protocol."""
 
+    def text(self) -> str:
+        """Return the text of the answer, of the first one where there are several."""
+        raise NotImplementedError
+
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each tool call, in the order of the completion.
 

@@ -355,6 +355,10 @@ class ChatCompletion(Completion):
     system_fingerprint: str | None = None
     moderation: Json = None
 
+    def text(self) -> str:
+        """Return the content of the first choice as plain text; "" without one."""
+        return self.choices[0].message.text() if self.choices else ""
+
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each tool call, in the order of the completion."""
         return tuple(
