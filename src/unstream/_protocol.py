@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import SHALLOW, Json, count_halves, mend, too_deep, weigh
+from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_deep, weigh
 from unstream._outcome import Completion, Ending, Limits, Note
-from unstream._rules import CHANGED, Effects, State
+from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
 
 __all__ = ["Fold", "Protocol", "error_in"]
@@ -37,12 +37,12 @@ _decode: Final = msgspec.json.Decoder().decode
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LF: Final = ord("\n")
 
-# What values of unknown shape may take without being weighed, and how many bytes of
-# memory a byte that was fed may hold beyond that. Events of providers take 4 to 10.
-_FREE: Final = 1024 * 1024
+# What values of unknown shape may take without being counted, and how many bytes of
+# memory a byte that was fed may hold beyond that. Events of providers take 4 to 16.
+_FREE: Final = 4 * 1024 * 1024
 _EACH: Final = 16
-# No byte of JSON makes more than this: `_json.weigh` of `[[[`.
-_MOST: Final = 256
+# No byte of JSON weighs more than this: see `_json.weigh` of `[[[`.
+_MOST: Final = 512
 
 
 class Fold(Generic[T]):
@@ -157,8 +157,11 @@ class Fold(Generic[T]):
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        if size >= SHALLOW and (too_deep(data) or not self.has_room(data)):
+        if size > self._light and not self.has_room(data):
             return None
+        if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+            if too_deep(data):
+                return None
         try:
             sent = _decode(data)
         except _REFUSED:
@@ -168,12 +171,13 @@ class Fold(Generic[T]):
     def finish_event(self, data: bytes) -> None:
         """Conclude what an event did from its `effects`."""
         record: Effects | None = self.effects
-        for _, value, did in self.effects:
+        for _, _, did in self.effects:
             if did is CHANGED:
                 record = None
-                if type(value) in _CONTAINERS:
-                    self.hold(data)
-                    break
+            elif did is HELD:
+                record = None
+                self.hold(data)
+                break
         if record is None:
             self.revision += 1
         self.record = record
@@ -230,9 +234,6 @@ class Fold(Generic[T]):
         if self.has_halves:
             plain = mend(plain)
         return structure(self.kind, plain)  # type: ignore[return-value]
-
-
-_CONTAINERS: Final = (dict, list)
 
 
 def error_in(sent: Mapping[str, Json]) -> Json:

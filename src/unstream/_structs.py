@@ -24,7 +24,7 @@ from msgspec import UNSET, Struct, field
 
 from unstream._json import Json, parse_whole
 
-__all__ = ["Object", "Text", "structure"]
+__all__ = ["Object", "Text", "convert", "structure"]
 
 Kind = TypeVar("Kind", bound="Object")
 
@@ -48,7 +48,7 @@ class Text:
         raise NotImplementedError
 
 
-class Object(Struct, kw_only=True, repr_omit_defaults=True):
+class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """A JSON object with typed fields.
 
     A field that is None is left out of the JSON, but for those that the class lists in
@@ -58,9 +58,10 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True):
 
     required: ClassVar[tuple[str, ...]] = ()
 
-    extra: dict[str, Json] = field(default_factory=dict)
+    # No key of JSON that is sent has these names: see `convert`.
+    extra: dict[str, Json] = field(default_factory=dict, name="*extra")
     # Fields of `required` that a whole body did not have: it passes as it was sent.
-    _absent: tuple[str, ...] = ()
+    _absent: tuple[str, ...] = field(default=(), name="*absent")
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON."""
@@ -145,6 +146,18 @@ def _plain_value(value: Json, *, as_text: bool) -> Json:
 
 # A value as a field holds it, or UNSET where it does not fit.
 _Fit: TypeAlias = Callable[[Json], Any]
+
+
+def convert(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
+    """Do what `structure` does, for an object in which that can be told to be simple.
+
+    Every key has a field and every value its type; a null stands but where it is the
+    default of a field that is required. msgspec does it, in an eighth of the time.
+    """
+    try:
+        return msgspec.convert(sent, kind)
+    except msgspec.ValidationError:
+        return structure(kind, sent)
 
 
 def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
