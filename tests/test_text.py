@@ -158,7 +158,7 @@ def test_choices_over_the_limit_are_left_out() -> None:
     outcome = accumulator.finish()
     assert (outcome.ending, outcome.limit) == ("limit", "choices")
     assert outcome.completion is not None
-    assert outcome.completion.text() == "ab"
+    assert outcome.completion.output_text == "ab"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_claimed(sent: dict[str, Any], is_text: bool) -> None:  # noqa: 
 def test_the_room_folds_by_itself() -> None:
     data = say("Hel") + say("lo", "stop")
     completion = unstream.text.fold([data[:9], data[9:]])
-    assert completion.text() == "Hello"
+    assert completion.output_text == "Hello"
     assert completion.calls() == ()
     with pytest.raises(TruncatedStream):
         unstream.text.fold(say("Hel"))

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from unstream._json import Json, dump, mend, read
-from unstream._rules import Grown
+from unstream._rules import CHANGED, HELD, Did, Grown
 from unstream._structs import Text
 
 __all__ = ["GrownLists", "Lists"]
@@ -85,8 +85,9 @@ class GrownLists(Grown):
         self._kind = kind
         self._texts: dict[str, _Array | bytes | None] = {}
 
-    def add(self, sent: Mapping[str, Json]) -> None:
+    def add(self, sent: Mapping[str, Json]) -> Did:
         """Extend lists; of anything else keep the last, until there is a list."""
+        known = len(self._texts)
         for name, value in sent.items():
             key = mend(name)
             held = self._texts.get(key)
@@ -98,6 +99,8 @@ class GrownLists(Grown):
                 held.extend(_write(value))
             elif not isinstance(held, _Array):
                 self._texts[key] = _write(value)
+        # Text takes what it is long, a key takes more.
+        return CHANGED if len(self._texts) == known else HELD
 
     def result(self) -> Lists | None:
         """Return a copy of the lists so far; None where no list came."""

@@ -206,8 +206,9 @@ def _scan(text: str) -> int:
 class Completion(Object):
     """Base of what a stream folds to, of any protocol."""
 
-    def text(self) -> str:
-        """Return the text of the answer, of the first one where there are several."""
+    @property
+    def output_text(self) -> str:
+        """The text of the answer, as plain text; of several, that of the first."""
         raise NotImplementedError
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:

@@ -436,8 +436,9 @@ class ChatCompletion(Completion):
     system_fingerprint: str | None = None
     moderation: Json = None
 
-    def text(self) -> str:
-        """Return the content of the first choice as plain text; "" without one."""
+    @property
+    def output_text(self) -> str:
+        """The content of the first choice, as plain text; "" without one."""
         return self.choices[0].message.text() if self.choices else ""
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:

@@ -9,7 +9,6 @@ from typing import Final
 from unstream._json import Json
 from unstream._lists import GrownLists
 from unstream._rules import (
-    CHANGED,
     Did,
     Rules,
     State,
@@ -39,8 +38,8 @@ def logprobs(state: State, key: str, value: Json) -> Did:
         return None
     if key not in state:
         state[key] = GrownLists(Logprobs)
-    state[key].add(value)
-    return CHANGED
+    did: Did = state[key].add(value)
+    return did
 
 
 TOP: Final[Rules] = {

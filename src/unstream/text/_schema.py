@@ -96,8 +96,9 @@ class TextCompletion(Completion):
     service_tier: str | None = None
     system_fingerprint: str | None = None
 
-    def text(self) -> str:
-        """Return the text of the first choice; "" without one."""
+    @property
+    def output_text(self) -> str:
+        """The text of the first choice; "" without one."""
         return self.choices[0].text if self.choices else ""
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:  # noqa: ARG002
