@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from unstream._protocol import error_in
 from unstream._json import Json, Malformed, parse
-from unstream._steps import abegin, aclose, begin, close, is_in_loop
+from unstream._generators import abegin, aclose, begin, close, is_in_loop
 from unstream.sse import BytesLike, Decoder, Event
 
 __all__ = ["Filter", "ask", "awithhold", "withhold"]
