@@ -120,6 +120,11 @@ class Decoder:
             self._line or self._after_cr or self._line_lost or self._has_begun()
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether an end mark is still to come: an event stream has none."""
+        return False
+
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
 
