@@ -254,6 +254,7 @@ class Decoder:
         if not self._skipping:
             self._skipping = True
             self.n_skipped += 1
+        self._has_fields = self.is_stream
         self._data.clear()
         self._size = 0
 
@@ -313,6 +314,7 @@ class Decoder:
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id
         if self._data:
+            self._has_fields = True
             lines = self._data
             data = lines[0] if len(lines) == 1 else b"\n".join(lines)
             events.append(
