@@ -330,6 +330,8 @@ class Accumulator(Generic[T]):
             self._fold.note("no_line_ends")
         if body is not None and not self._decoder.is_stream:
             self._read_body(bytes(body).removeprefix(_BOM).strip(_SPACE))
+        else:
+            self._body = None
 
     def _read_body(self, body: bytes) -> None:
         """Read a body that is no event stream."""
