@@ -14,7 +14,7 @@ from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
-from unstream.sse import BytesLike, Decoder, Event, Run
+from unstream.sse import BytesLike, Event, Run
 
 __all__ = ["Accumulator"]
 
@@ -97,7 +97,7 @@ class Accumulator(Generic[T]):
         self._limits = limits
         self._fold: Fold[T] = protocol.fold(limits)
         self._fast = FastPath() if fast else None
-        self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
+        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
         self._held: list[bytes] = []
         self._most = _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
@@ -349,6 +349,8 @@ class Accumulator(Generic[T]):
             self._fold.note("no_line_ends")
         if body is not None and not self._decoder.is_stream:
             self._read_body(bytes(body).removeprefix(_BOM).strip(_SPACE))
+        else:
+            self._body = None
 
     def _read_body(self, body: bytes) -> None:
         """Read a body that is no event stream."""
@@ -390,6 +392,8 @@ class Accumulator(Generic[T]):
             ending = Ending.LIMIT
         else:
             ending = fold.judge(cut_off=self._cut_off)
+            if ending is Ending.COMPLETE and self._decoder.is_open:
+                ending = Ending.TRUNCATED
             if ending is Ending.EMPTY and completion is None:
                 if self._cut_off and self._body:
                     ending = Ending.TRUNCATED  # it began like JSON
