@@ -56,6 +56,7 @@ class Blocks:
         """Take the blocks that came with the message itself."""
         for index, state in enumerate(sent):
             if type(state) is dict:
+                self._index = index
                 self._begin(index, state)
 
     def start(self, sent: State, block: State) -> bool:
