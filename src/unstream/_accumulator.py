@@ -14,7 +14,7 @@ from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
-from unstream.sse import BytesLike, Decoder, Event
+from unstream.sse import BytesLike, Decoder, Event, Run
 
 __all__ = ["Accumulator"]
 
@@ -187,7 +187,7 @@ class Accumulator(Generic[T]):
             self._most = min(_HELD, _ROOM * len(held) // (size + 1) + 1)
             if self._body is None and self._decoder.idle and not self._is_over(size):
                 # Each feed may be an event, as most servers send them.
-                if n := self._skim(held, 0, framed=True):
+                if n := self._skim(held, 0, size, framed=True):
                     self._n_bytes += sum(map(len, held[:n]))
                     del held[:n]
         data = held[0] if len(held) == 1 else b"".join(held)
@@ -195,10 +195,6 @@ class Accumulator(Generic[T]):
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
-        if self._body is not None:
-            self._body += data
-            if len(self._body) > self._limits.event_bytes:
-                self._body = None
         for start in range(0, len(data), _BLOCK):
             block = data[start : start + _BLOCK] if len(data) > _BLOCK else data
             for found in self._decoder.read(block):
@@ -207,28 +203,36 @@ class Accumulator(Generic[T]):
                     self._take(found)
                 else:
                     self._take_run(found)
-        if self._body is not None and self._decoder.is_stream:
-            self._body = None
+        if self._body is not None:
+            if self._decoder.is_stream:
+                self._body = None
+            elif len(self._body) + len(data) > self._limits.event_bytes:
+                self._body = None
+            else:
+                self._body += data
 
     def _is_over(self, more: int = 0) -> bool:
         return self._n_bytes + more > self._limits.stream_bytes
 
-    def _skim(self, lines: list[bytes], at: int, *, framed: bool = False) -> int:
+    def _skim(
+        self, lines: list[bytes], at: int, size: int, *, framed: bool = False
+    ) -> int:
         """Take payloads by the fast path, from `at` on; return where that ends."""
         if self._fast is None:
             return at
-        return self._fast.run(lines, at, self._fold, framed=framed)
+        return self._fast.run(lines, at, self._fold, size=size, framed=framed)
 
-    def _take_run(self, payloads: list[bytes]) -> None:
+    def _take_run(self, payloads: Run) -> None:
         """Take a run of payloads."""
         fold, fast = self._fold, self._fast
         at, n = 0, len(payloads)
         done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
         if done:
             del payloads[-1]
+            payloads.size -= len(_DONE)
             n -= 1
         while at < n:
-            at = self._skim(payloads, at)
+            at = self._skim(payloads, at, payloads.size)
             if at == n:
                 break
             at = fold.take(payloads, at, fast.wait(n - at) if fast else n)
@@ -250,7 +254,14 @@ class Accumulator(Generic[T]):
 
     def _take(self, event: Event) -> None:
         """Take an event by itself."""
-        data, name = event.data, "" if event.event == "message" else event.event
+        data, name = event.data, event.event
+        if name == "message":
+            if _LF not in data:
+                run = Run((data,))
+                run.size = len(data)
+                self._take_run(run)
+                return
+            name = ""
         sent = self._fold.read(data)
         if sent is None:
             self._take_odd(data, name)

@@ -44,6 +44,7 @@ _MANY: Final = 64
 # As many payloads are tried as one; the number grows while that succeeds.
 _WINDOW: Final = 64
 _WIDE: Final = 1024
+_ENDING: Final = 4  # finish_reason, usage, what a provider adds
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
@@ -143,11 +144,18 @@ class FastPath:
         return 1 if self._credit > 0 else _MANY
 
     def run(
-        self, lines: Sequence[bytes], at: int, fold: _Fold, *, framed: bool = False
+        self,
+        lines: Sequence[bytes],
+        at: int,
+        fold: _Fold,
+        *,
+        size: int = 0,
+        framed: bool = False,
     ) -> int:
         """Take payloads from `at` on while they are like; return where that ends.
 
-        `framed` says that each of them still has its `data: ` and its blank line.
+        `size` is what all lines are long, 0 where that is not known; `framed` says that
+        each of them still has its `data: ` and its blank line.
         """
         if self._revision != fold.revision:
             self._revision = fold.revision
@@ -158,9 +166,9 @@ class FastPath:
         templates = self._templates
         start, n, window = at, len(lines), self._window
         while at < n and templates:
-            some = lines[at : at + window]
-            taken = len(some)
-            if not self._take_all(some, framed=framed):
+            some = lines if not at and n <= window else lines[at : at + window]
+            taken = self._take_all(some, size if some is lines else 0, framed=framed)
+            if not taken:
                 taken = self._take_each(some, framed=framed)
                 if not taken:
                     break
@@ -197,40 +205,62 @@ class FastPath:
             return
         if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
-        self._templates = [_Template(payload, holes), *self._templates[: _MOST - 1]]
+        new = _Template(payload, holes)
+        others = [t for t in self._templates if t.plain != new.plain]
+        self._templates = [new, *others[: _MOST - 1]]
 
-    def _take_all(self, lines: Sequence[bytes], *, framed: bool) -> bool:
-        """Take lines, if all of them are of the newest template."""
+    def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
+        """Take lines, if all of them are of the newest template; return how many.
+
+        But for some at the end: a run of events ends with two or three of other kinds.
+        """
         template = self._templates[0]
         prefix, suffix, around = template.framed if framed else template.plain
-        if not lines[-1].startswith(prefix) or not lines[0].startswith(prefix):
-            return False
+        stop = len(lines)
+        if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
+            return 0
+        while not lines[stop - 1].startswith(prefix):
+            stop -= 1
+            if not stop or stop < len(lines) - _ENDING:
+                return 0
+        if stop < len(lines):
+            lines, size = lines[:stop], 0
         bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            size = sum(map(len, lines)) - len(lines) * around
-            texts = template.read(bodies, size)
+            texts = template.read(bodies, (size or sum(map(len, lines))) - stop * around)
         except ValueError:
-            return False
+            return 0
         template.write(texts)
-        return True
+        return stop
 
-    def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
-        """Take lines while each is of one of the templates; return how many."""
+    def _take_each(
+        self, lines: Sequence[bytes], *, framed: bool, strictly: bool = False
+    ) -> int:
+        """Take lines while each is of one of the templates; return how many.
+
+        Whether the middle of a line is there is looked at beforehand only `strictly`:
+        mostly it is, and else it is found out when nothing is written yet.
+        """
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t) for t in templates]
+        shapes = [(*(t.framed if framed else t.plain), t.middle, t) for t in templates]
         touched: list[_Template] = []
-        which, taken, last = 0, 0, len(shapes) - 1
+        # Interleaved choices follow each other in the same order again and again.
+        follow = [*range(-1, len(shapes) - 1)]
+        taken, which, before = 0, 0, 0
+        prefix, suffix, around, middle, template = shapes[0]
         for line in lines:
-            prefix, suffix, around, template = shapes[which]
+            if which != before:
+                prefix, suffix, around, middle, template = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around or template.middle not in body:
+            if len(line) - len(body) != around or (strictly and middle not in body):
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, template = shape
+                    prefix, suffix, around, middle, template = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around and template.middle in body:
+                    if len(line) - len(body) == around and middle in body:
                         break
                 else:
                     break
+                follow[before] = which
             if not template.bodies:
                 # What goes to one text must stay in order: it is written at the end.
                 if any(template.shares(other) for other in touched):
@@ -238,8 +268,8 @@ class FastPath:
                 touched.append(template)
             template.bodies.append(body)
             taken += 1
-            # They follow each other in the order in which they were learned.
-            which = which - 1 if which else last
+            before = which
+            which = follow[which]
         try:
             texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in touched]
         except ValueError:
@@ -248,10 +278,12 @@ class FastPath:
             if texts is not None:
                 template.write(texts[place])
             template.bodies.clear()
+        if texts is None and not strictly:
+            return self._take_each(lines, framed=framed, strictly=True)
         if texts is None:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
             if half:
-                return self._take_each(half, framed=framed)
+                return self._take_each(half, framed=framed, strictly=True)
             self._templates = []  # so that it is not tried again at each fault
             self._credit = 0
             return 0

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -35,6 +35,8 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
+# A longer payload that is unfinished is kept as a line, to which bytes can be added.
+_TAIL: Final = 4096
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -53,6 +55,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     id: str = ""
     retry: int | None = None
+
+
+class Run(list[bytes]):
+    """Payloads of events of one unnamed data line each; `size` is their length."""
+
+    size = 0
 
 
 class Decoder:
@@ -82,6 +90,7 @@ class Decoder:
         "_line_lost",
         "_size",
         "_skipping",
+        "_tail",
         "last_event_id",
         "n_skipped",
         "n_unknown",
@@ -105,6 +114,7 @@ class Decoder:
         self._skipping = False
         self._has_fields = False
         self._is_idle = False  # until it is known that no byte order mark comes
+        self._tail: bytes | None = None  # of a run: a payload that is unfinished
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -118,7 +128,7 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._is_idle and not self._after_cr
+        return self._is_idle and self._tail is None and not self._after_cr
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -140,7 +150,7 @@ class Decoder:
                     events.append(Event("message", payload, self.last_event_id))
         return events
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
         A run stands for events of one unnamed data line each; see *Warning*.
@@ -148,6 +158,12 @@ class Decoder:
         block = self._normalise(data)
         if not block:
             return
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+                yield from self._split(block, tail)
+                return
+            self._read(b"data: " + tail)
         if not self._is_idle:
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
@@ -166,17 +182,36 @@ class Decoder:
             block = block[start:]
         if len(block) > self._limit:
             yield from self._read(block)
-            return
-        run = block.split(b"\n\ndata: ")
-        run[0] = run[0][6:]
+        else:
+            yield from self._split(block, None)
+
+    def _split(self, block: bytes, tail: bytes | None) -> Iterator[Run | Event]:
+        """Split a block into payloads; it begins with `data: ` or goes on with `tail`.
+
+        What is unfinished is kept as the next tail, or read line by line.
+        """
+        run = Run(block.split(b"\n\ndata: "))
+        run.size = len(block) - 8 * len(run) + 8
+        if tail is None:
+            run[0] = run[0][6:]
+            run.size -= 6
+        else:
+            run[0] = tail + run[0]
+            run.size += len(tail)
         rest = run.pop()
+        run.size -= len(rest)
         if rest[-2:] == b"\n\n":
             run.append(rest[:-2])
+            run.size += len(rest) - 2
             rest = None
         if run:
             self._has_fields = True
             yield run
-        if rest is not None:
+        if rest is None:
+            return
+        if len(rest) < _TAIL and _LF not in rest:
+            self._tail = rest
+        else:
             yield from self._read(b"data: " + rest)
 
     def reread(self, payload: bytes) -> list[Event]:
@@ -192,6 +227,9 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
+            if self._tail is not None:
+                self._read(b"data: " + self._tail)
+                self._tail = None
             line = (self._head or b"") + bytes(self._line)
             self._line.clear()
             self._head = None

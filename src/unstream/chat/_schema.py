@@ -9,6 +9,7 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 `service_tier` is any string.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -142,6 +143,7 @@ _OFTEN: Final = 3  # most sets of keys come once or twice
 _MOST_MET: Final = 256
 _MOST_MADE: Final = 64
 _MOST_KEYS: Final = 24
+_NAME: Final = re.compile(r'[^"\\\x00-\x1f]{1,64}')  # what msgspec takes, and no more
 
 
 def open_decoder(sent: dict[str, Json]) -> Any:
@@ -158,10 +160,13 @@ def open_decoder(sent: dict[str, Json]) -> Any:
         return None
     if keys in _MADE:
         return _MADE[keys]
+    names = frozenset().union(*keys)
+    if not 0 < len(names) <= _MOST_KEYS or not all(map(_NAME.fullmatch, names)):
+        return None
     if len(_MET) >= _MOST_MET:
         _MET.clear()
     _MET[keys] = n = _MET.get(keys, 0) + 1
-    if n < _OFTEN or len(_MADE) >= _MOST_MADE or not 0 < sum(map(len, keys)) <= _MOST_KEYS:
+    if n < _OFTEN or len(_MADE) >= _MOST_MADE:
         return None
     delta = _extend(Delta, keys[2], {})
     choice = _extend(ChunkChoice, keys[1], {"delta": delta | None})
