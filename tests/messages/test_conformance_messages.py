@@ -60,7 +60,7 @@ def test_a_stream_folds_to_its_answer(name: str) -> None:
             assert Outcome.from_json(outcome.to_json()) == outcome
 
 
-# What the official type does not admit, because the API never sends it, or only as beta.
+# What the official type does not admit: the API never sends it, or only as beta.
 NOT_OFFICIAL: Final = [
     r"id|model|role",  # a body without them
     r"stop_reason",  # one that is in no list
@@ -106,5 +106,7 @@ def test_the_official_type_accepts_it(name: str) -> None:
 
 
 def test_each_stream_is_listed_with_its_habit() -> None:
-    listed = re.findall(r"^\| `([\w/-]+)` \|", (HERE / "README.md").read_text(), re.M)
+    listed = re.findall(
+        r"^\| `([\w/-]+)` \|", (HERE / "README.md").read_text(), re.MULTILINE
+    )
     assert sorted(listed) == sorted(NAMES)
