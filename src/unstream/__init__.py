@@ -3,6 +3,7 @@
 from typing import Any
 
 from unstream._accumulator import Accumulator
+from unstream._exchange import Exchange
 from unstream._folding import afold, afold_chunks, fold, fold_chunks
 from unstream._outcome import (
     Arguments,
@@ -20,6 +21,7 @@ from unstream._outcome import (
     Timing,
     TruncatedStream,
 )
+from unstream._tee import atee, tee
 from unstream.chat import (
     Annotation,
     Audio,
@@ -46,6 +48,7 @@ __all__ = [
     "Custom",
     "EmptyStream",
     "Ending",
+    "Exchange",
     "ForeignStream",
     "Function",
     "LimitExceeded",
@@ -65,8 +68,10 @@ __all__ = [
     "Usage",
     "afold",
     "afold_chunks",
+    "atee",
     "fold",
     "fold_chunks",
+    "tee",
 ]
 
 

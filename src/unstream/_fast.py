@@ -71,7 +71,7 @@ class _Fold(Protocol):
 class _Template:
     """A payload with one hole or two: `prefix`, text, `middle`, text, `suffix`."""
 
-    __slots__ = ("bodies", "framed", "middle", "plain", "sinks")
+    __slots__ = ("framed", "middle", "plain", "sinks")
 
     def __init__(self, payload: bytes, holes: list[_Hole]) -> None:
         start, end, _ = holes[0]
@@ -79,7 +79,6 @@ class _Template:
         prefix, suffix = payload[:start], payload[last_end:]
         self.middle = payload[end:next_start]
         self.sinks = [sink for _, _, sink in holes]
-        self.bodies: list[bytes] = []  # what stood between prefix and suffix
         self.plain = prefix, suffix, len(prefix) + len(suffix)
         prefix, suffix = _HEAD + prefix, suffix + _TAIL
         self.framed = prefix, suffix, len(prefix) + len(suffix)
@@ -112,9 +111,17 @@ class _Template:
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
 
-    def shares(self, other: "_Template") -> bool:
-        """Say whether a text goes to the same place."""
-        return any(sink is not None and sink in other.sinks for sink in self.sinks)
+    def part(self, body: bytes) -> tuple[bytes, ...]:
+        """Part what stood between prefix and suffix; () where that does not fit."""
+        middle = self.middle
+        if not middle:
+            return (body,)
+        if self.sinks[-1] is not None:
+            text, found, other = body.partition(middle)
+            return (text, other) if found else ()
+        body, _, padding = body.rpartition(b'"')
+        text = body.removesuffix(middle[:-1])
+        return (text, padding) if len(text) != len(body) else ()
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -171,9 +178,11 @@ class FastPath:
             if not taken:
                 taken = self._take_each(some, framed=framed)
                 if not taken:
+                    window = min(window, _WINDOW)
                     break
             at += taken
-            window = min(2 * window, _WIDE) if taken == len(some) else _WINDOW
+            # So that what is tried in vain is in proportion to what is not.
+            window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
         if at > start:
             self._credit = _CREDIT
@@ -206,7 +215,8 @@ class FastPath:
         if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
         new = _Template(payload, holes)
-        others = [t for t in self._templates if t.plain != new.plain]
+        like = new.plain, new.middle
+        others = [t for t in self._templates if (t.plain, t.middle) != like]
         self._templates = [new, *others[: _MOST - 1]]
 
     def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
@@ -233,60 +243,56 @@ class FastPath:
         template.write(texts)
         return stop
 
-    def _take_each(
-        self, lines: Sequence[bytes], *, framed: bool, strictly: bool = False
-    ) -> int:
-        """Take lines while each is of one of the templates; return how many.
-
-        Whether the middle of a line is there is looked at beforehand only `strictly`:
-        mostly it is, and else it is found out when nothing is written yet.
-        """
+    def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
+        """Take lines while each is of one of the templates; return how many."""
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t.middle, t) for t in templates]
-        touched: list[_Template] = []
+        # Strings by the text that they are appended to, so that they stay in order.
+        columns: dict[int, tuple[StringIO | None, list[bytes]]] = {
+            id(sink): (sink, []) for t in templates for sink in t.sinks
+        }
+        shapes = [
+            (*(t.framed if framed else t.plain), t, *(columns[id(x)][1] for x in t.sinks))
+            for t in templates
+        ]
         # Interleaved choices follow each other in the same order again and again.
         follow = [*range(-1, len(shapes) - 1)]
-        taken, which, before = 0, 0, 0
-        prefix, suffix, around, middle, template = shapes[0]
+        taken, which, before = 0, 0, -1
         for line in lines:
             if which != before:
-                prefix, suffix, around, middle, template = shapes[which]
+                prefix, suffix, around, template, first, *second = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around or (strictly and middle not in body):
+            parts = len(line) - len(body) == around and template.part(body)
+            if not parts:
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, middle, template = shape
+                    prefix, suffix, around, template, first, *second = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around and middle in body:
+                    parts = len(line) - len(body) == around and template.part(body)
+                    if parts:
                         break
                 else:
                     break
                 follow[before] = which
-            if not template.bodies:
-                # What goes to one text must stay in order: it is written at the end.
-                if any(template.shares(other) for other in touched):
-                    break
-                touched.append(template)
-            template.bodies.append(body)
+            first.append(parts[0])
+            if second:
+                second[0].append(parts[1])
             taken += 1
             before = which
             which = follow[which]
         try:
-            texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in touched]
-        except ValueError:
-            texts = None
-        for place, template in enumerate(touched):
-            if texts is not None:
-                template.write(texts[place])
-            template.bodies.clear()
-        if texts is None and not strictly:
-            return self._take_each(lines, framed=framed, strictly=True)
-        if texts is None:  # nothing was written: the half, to come near to the fault
+            texts = [
+                (sink, _decode(bodies, b"".join(bodies)))
+                for sink, bodies in columns.values()
+            ]
+        except ValueError:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
             if half:
-                return self._take_each(half, framed=framed, strictly=True)
+                return self._take_each(half, framed=framed)
             self._templates = []  # so that it is not tried again at each fault
             self._credit = 0
             return 0
+        for sink, text in texts:
+            if sink is not None:
+                sink.write(text)
         return taken
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from unstream._json import Json, dump, mend, read
+from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._structs import convert
@@ -168,6 +168,11 @@ class ChatFold(Fold[ChatCompletion]):
         choices = chunk.choices
         if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
+        usage: State | None = None
+        if chunk.usage != NULL:
+            usage = self.read(bytes(chunk.usage))  # strictly, in its place
+            if usage is None:
+                return False
         if choices:
             choice = choices[0]
             if (
@@ -190,7 +195,7 @@ class ChatFold(Fold[ChatCompletion]):
             chunk.p = None
         chunk.choices = None
         if chunk != self._plain:
-            self._add_plain(chunk)
+            self._add_plain(chunk, usage)
         if choices:
             self._add_plain_choice(choice)
         for _, _, did in effects:
@@ -203,15 +208,13 @@ class ChatFold(Fold[ChatCompletion]):
             self._repeats.learn(chunk, choice, effects)
         return True
 
-    def _add_plain(self, top: Chunk) -> None:
+    def _add_plain(self, top: Chunk, usage: State | None) -> None:
         """Fold what stands beside the choices, where it is not what it was before."""
         if top.usage != NULL:
-            usage = read(bytes(top.usage))
             top.usage = NULL
-            if usage is not None:
-                did = TOP["usage"](self._top, "usage", usage)
-                if did is not None:
-                    self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            did = TOP["usage"](self._top, "usage", usage)
+            if did is not None:
+                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
         before, state = self._plain, self._top

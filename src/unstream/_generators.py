@@ -4,22 +4,22 @@ This module knows when Python runs what stands under `finally` in a generator.
 """
 
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["abegin", "aclose", "begin", "close", "is_in_loop"]
 
-Piece = TypeVar("Piece")
+T = TypeVar("T")
 
 
-def begin(pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
+def begin(generator: Generator[T, None, None]) -> Generator[T, None, None]:
     """Take the first step, which yields nothing of use.
 
     Closing a generator that was never started would skip its `finally`.
     """
-    next(pieces)
-    return pieces
+    next(generator)
+    return generator
 
 
 def is_in_loop() -> bool:
@@ -30,11 +30,11 @@ def is_in_loop() -> bool:
     return sys.get_asyncgen_hooks().finalizer is not None
 
 
-def abegin(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+def abegin(generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """Do what `begin` does; the first step awaits nothing."""
     with suppress(StopIteration):
-        pieces.asend(None).send(None)
-    return pieces
+        generator.asend(None).send(None)
+    return generator
 
 
 def close(source: Any) -> None:
@@ -45,7 +45,11 @@ def close(source: Any) -> None:
 
 
 async def aclose(source: Any) -> None:
-    """Close an async iterable that can be closed."""
-    aclose: Any = getattr(source, "aclose", None)
-    if aclose is not None:
-        await aclose()
+    """Close an async iterable that can be closed.
+
+    By its `aclose`, as generators and httpx have it, or its `close`, as openai's
+    AsyncStream; either may be a plain function.
+    """
+    close: Any = getattr(source, "aclose", None) or getattr(source, "close", None)
+    if close is not None and isinstance(closing := close(), Awaitable):
+        await closing
