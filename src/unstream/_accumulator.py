@@ -382,7 +382,9 @@ class Accumulator(Generic[T]):
         if self._cut_off and self._body and not _LINE_END.search(self._body):
             # Bytes as they come from `iter_lines()`, say, which are no stream any more.
             self._fold.note("no_line_ends")
-        if body is not None and not self._decoder.is_stream:
+        if body is None:
+            self._body = None  # it was an event that was cut off, no body
+        elif not self._decoder.is_stream:
             self._read_body(bytes(body).removeprefix(_BOM).strip(_SPACE))
         else:
             self._body = None
