@@ -44,6 +44,7 @@ _MANY: Final = 64
 # As many payloads are tried as one; the number grows while that succeeds.
 _WINDOW: Final = 64
 _WIDE: Final = 1024
+_ENDING: Final = 4  # finish_reason, usage, what a provider adds
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
@@ -70,7 +71,7 @@ class _Fold(Protocol):
 class _Template:
     """A payload with one hole or two: `prefix`, text, `middle`, text, `suffix`."""
 
-    __slots__ = ("bodies", "framed", "middle", "plain", "sinks")
+    __slots__ = ("framed", "middle", "plain", "sinks")
 
     def __init__(self, payload: bytes, holes: list[_Hole]) -> None:
         start, end, _ = holes[0]
@@ -78,7 +79,6 @@ class _Template:
         prefix, suffix = payload[:start], payload[last_end:]
         self.middle = payload[end:next_start]
         self.sinks = [sink for _, _, sink in holes]
-        self.bodies: list[bytes] = []  # what stood between prefix and suffix
         self.plain = prefix, suffix, len(prefix) + len(suffix)
         prefix, suffix = _HEAD + prefix, suffix + _TAIL
         self.framed = prefix, suffix, len(prefix) + len(suffix)
@@ -111,9 +111,17 @@ class _Template:
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
 
-    def shares(self, other: "_Template") -> bool:
-        """Say whether a text goes to the same place."""
-        return any(sink is not None and sink in other.sinks for sink in self.sinks)
+    def part(self, body: bytes) -> tuple[bytes, ...]:
+        """Part what stood between prefix and suffix; () where that does not fit."""
+        middle = self.middle
+        if not middle:
+            return (body,)
+        if self.sinks[-1] is not None:
+            text, found, other = body.partition(middle)
+            return (text, other) if found else ()
+        body, _, padding = body.rpartition(b'"')
+        text = body.removesuffix(middle[:-1])
+        return (text, padding) if len(text) != len(body) else ()
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -143,11 +151,18 @@ class FastPath:
         return 1 if self._credit > 0 else _MANY
 
     def run(
-        self, lines: Sequence[bytes], at: int, fold: _Fold, *, framed: bool = False
+        self,
+        lines: Sequence[bytes],
+        at: int,
+        fold: _Fold,
+        *,
+        size: int = 0,
+        framed: bool = False,
     ) -> int:
         """Take payloads from `at` on while they are like; return where that ends.
 
-        `framed` says that each of them still has its `data: ` and its blank line.
+        `size` is what all lines are long, 0 where that is not known; `framed` says that
+        each of them still has its `data: ` and its blank line.
         """
         if self._revision != fold.revision:
             self._revision = fold.revision
@@ -158,14 +173,16 @@ class FastPath:
         templates = self._templates
         start, n, window = at, len(lines), self._window
         while at < n and templates:
-            some = lines[at : at + window]
-            taken = len(some)
-            if not self._take_all(some, framed=framed):
+            some = lines if not at and n <= window else lines[at : at + window]
+            taken = self._take_all(some, size if some is lines else 0, framed=framed)
+            if not taken:
                 taken = self._take_each(some, framed=framed)
                 if not taken:
+                    window = min(window, _WINDOW)
                     break
             at += taken
-            window = min(2 * window, _WIDE) if taken == len(some) else _WINDOW
+            # So that what is tried in vain is in proportion to what is not.
+            window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
         if at > start:
             self._credit = _CREDIT
@@ -197,64 +214,85 @@ class FastPath:
             return
         if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
-        self._templates = [_Template(payload, holes), *self._templates[: _MOST - 1]]
+        new = _Template(payload, holes)
+        like = new.plain, new.middle
+        others = [t for t in self._templates if (t.plain, t.middle) != like]
+        self._templates = [new, *others[: _MOST - 1]]
 
-    def _take_all(self, lines: Sequence[bytes], *, framed: bool) -> bool:
-        """Take lines, if all of them are of the newest template."""
+    def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
+        """Take lines, if all of them are of the newest template; return how many.
+
+        But for some at the end: a run of events ends with two or three of other kinds.
+        """
         template = self._templates[0]
         prefix, suffix, around = template.framed if framed else template.plain
-        if not lines[-1].startswith(prefix) or not lines[0].startswith(prefix):
-            return False
+        stop = len(lines)
+        if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
+            return 0
+        while not lines[stop - 1].startswith(prefix):
+            stop -= 1
+            if not stop or stop < len(lines) - _ENDING:
+                return 0
+        if stop < len(lines):
+            lines, size = lines[:stop], 0
         bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            size = sum(map(len, lines)) - len(lines) * around
-            texts = template.read(bodies, size)
+            texts = template.read(bodies, (size or sum(map(len, lines))) - stop * around)
         except ValueError:
-            return False
+            return 0
         template.write(texts)
-        return True
+        return stop
 
     def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
         """Take lines while each is of one of the templates; return how many."""
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t) for t in templates]
-        touched: list[_Template] = []
-        which, taken, last = 0, 0, len(shapes) - 1
+        # Strings by the text that they are appended to, so that they stay in order.
+        columns: dict[int, tuple[StringIO | None, list[bytes]]] = {
+            id(sink): (sink, []) for t in templates for sink in t.sinks
+        }
+        shapes = [
+            (*(t.framed if framed else t.plain), t, *(columns[id(x)][1] for x in t.sinks))
+            for t in templates
+        ]
+        # Interleaved choices follow each other in the same order again and again.
+        follow = [*range(-1, len(shapes) - 1)]
+        taken, which, before = 0, 0, -1
         for line in lines:
-            prefix, suffix, around, template = shapes[which]
+            if which != before:
+                prefix, suffix, around, template, first, *second = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around or template.middle not in body:
+            parts = len(line) - len(body) == around and template.part(body)
+            if not parts:
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, template = shape
+                    prefix, suffix, around, template, first, *second = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around and template.middle in body:
+                    parts = len(line) - len(body) == around and template.part(body)
+                    if parts:
                         break
                 else:
                     break
-            if not template.bodies:
-                # What goes to one text must stay in order: it is written at the end.
-                if any(template.shares(other) for other in touched):
-                    break
-                touched.append(template)
-            template.bodies.append(body)
+                follow[before] = which
+            first.append(parts[0])
+            if second:
+                second[0].append(parts[1])
             taken += 1
-            # They follow each other in the order in which they were learned.
-            which = which - 1 if which else last
+            before = which
+            which = follow[which]
         try:
-            texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in touched]
-        except ValueError:
-            texts = None
-        for place, template in enumerate(touched):
-            if texts is not None:
-                template.write(texts[place])
-            template.bodies.clear()
-        if texts is None:  # nothing was written: the half, to come near to the fault
+            texts = [
+                (sink, _decode(bodies, b"".join(bodies)))
+                for sink, bodies in columns.values()
+            ]
+        except ValueError:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
             if half:
                 return self._take_each(half, framed=framed)
             self._templates = []  # so that it is not tried again at each fault
             self._credit = 0
             return 0
+        for sink, text in texts:
+            if sink is not None:
+                sink.write(text)
         return taken
 
 

@@ -105,10 +105,10 @@ def parse_whole(data: bytes | str) -> Json:
 
 
 def read(text: bytes) -> Json:
-    """Read JSON text that was checked when it came; None for what is too deep."""
+    """Read JSON text whose grammar was checked when it came, as `parse` would."""
     try:
-        return _decode(text)
-    except RecursionError:
+        return mend(parse(text))
+    except Malformed:  # nested too deeply
         return None
 
 
@@ -128,14 +128,17 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 # What CPython 3.11 needs for a container, as it is held and once more as a Struct of the
 # result (an empty annotation: 400 bytes), and for a key or an item that is none.
 _CONTAINER: Final = 480
-_ITEM: Final = 96
+_ITEM: Final = 192
 
 
 def weigh(payload: bytes) -> int:
     """Return about how many bytes of memory the values of a payload take."""
-    containers = payload.count(b"[") + payload.count(b"{")
-    items = payload.count(b",") + payload.count(b":")
-    return len(payload) + _CONTAINER * containers + _ITEM * items
+    left = payload.translate(None, _WEIGHTLESS)  # in one pass, a third of three counts
+    commas = left.count(b",")
+    return len(payload) + _CONTAINER * (len(left) - commas) + _ITEM * commas
+
+
+_WEIGHTLESS: Final = bytes(set(range(256)) - set(b"[{,"))
 
 
 def _null(_: str) -> None:

@@ -15,6 +15,7 @@ from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_dee
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
+from unstream.sse import Decoder
 
 __all__ = ["Fold", "Protocol", "error_in"]
 
@@ -26,11 +27,14 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
 
     `name` is the name of its module, `claims(sent, name)` says whether a payload, a
     parsed object that came under an event name, is of this protocol by its shape.
+    `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
+    be something else than an event stream, a subclass of it.
     """
 
     name: str
     fold: Callable[[Limits], "Fold[T]"]
     claims: Callable[[Mapping[str, Json], str], bool]
+    framing: Callable[..., Decoder] = Decoder
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -66,6 +70,7 @@ class Fold(Generic[T]):
         "_held",
         "_light",
         "_notes",
+        "_weighed",
         "done",
         "effects",
         "error",
@@ -93,6 +98,7 @@ class Fold(Generic[T]):
         self.revision = 0
         self._notes: dict[str, tuple[int, int]] = {}
         self._half_at = 0
+        self._weighed: tuple[bytes, int] = b"", 0
         self._held = 0
         self._debt = 0
         self._light = min(_FREE, limits.held_bytes) // _MOST
@@ -134,19 +140,24 @@ class Fold(Generic[T]):
 
     # --- What all have in common ------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, _like: int) -> int:
+    def take(self, payloads: list[bytes], at: int, like: int) -> int:
         """Fold payloads from `at` on, up to one that is no plain JSON object.
 
-        Return where that is. Stop early, with `record` set, where `_like` events in a
+        Return where that is. Stop early, with `record` set, where `like` events in a
         row did nothing but append.
         """
         self.record = None
+        alike = 0
         for place in range(at, len(payloads)):
             data = payloads[place]
             if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
                 return place
             self.n_events += 1
             self.add(sent, data)
+            alike = 0 if self.record is None else alike + 1
+            if alike >= like:
+                return place + 1
         return len(payloads)
 
     def read(self, data: bytes) -> State | None:
@@ -181,7 +192,7 @@ class Fold(Generic[T]):
         """Say whether the values of a payload may be held; note the limit if not."""
         if len(data) <= self._light:
             return True
-        weight = weigh(data)
+        self._weighed = data, (weight := weigh(data))
         if (
             self._debt + weight - _EACH * len(data) <= _FREE
             and self._held + weight <= self.limits.held_bytes
@@ -192,7 +203,9 @@ class Fold(Generic[T]):
 
     def hold(self, data: bytes) -> None:
         """Count the values of a payload among those that are held."""
-        weight = weigh(data)
+        known, weight = self._weighed
+        if known is not data:
+            weight = weigh(data)
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)

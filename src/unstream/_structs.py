@@ -72,7 +72,7 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         return msgspec.json.encode(_plain(self, as_text=True))
 
     @classmethod
-    def choose(cls, sent: Mapping[str, Json]) -> type[Self]:
+    def choose(cls, sent: Mapping[str, Json]) -> type[Self]:  # noqa: ARG003
         """Return the class that takes such an object: this, or one derived from it."""
         return cls
 

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+__all__ = ["BOM", "DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -35,9 +35,11 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
+# A longer payload that is unfinished is kept as a line, to which bytes can be added.
+_TAIL: Final = 4096
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +55,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     id: str = ""
     retry: int | None = None
+
+
+class Run(list[bytes]):
+    """Payloads of events of one unnamed data line each; `size` is their length."""
+
+    size = 0
 
 
 class Decoder:
@@ -82,6 +90,7 @@ class Decoder:
         "_line_lost",
         "_size",
         "_skipping",
+        "_tail",
         "last_event_id",
         "n_skipped",
         "n_unknown",
@@ -105,6 +114,7 @@ class Decoder:
         self._skipping = False
         self._has_fields = False
         self._is_idle = False  # until it is known that no byte order mark comes
+        self._tail: bytes | None = None  # of a run: a payload that is unfinished
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -118,7 +128,27 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._is_idle and not self._after_cr
+        return self._is_idle and self._tail is None and not self._after_cr
+
+    @property
+    def is_between(self) -> bool:
+        """Say whether no event has begun, though half a line end may be missing."""
+        return (self._is_idle or self._head == b"") and self._tail is None
+
+    @property
+    def awaits_lf(self) -> bool:
+        """Say whether the input so far ends in CR, to which an LF would belong."""
+        return self._after_cr
+
+    @property
+    def pending(self) -> bytes:
+        """The data of the event that has begun, as far as its lines are complete."""
+        return b"\n".join(self._data)
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether an end mark is still to come: an event stream has none."""
+        return False
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -140,7 +170,7 @@ class Decoder:
                     events.append(Event("message", payload, self.last_event_id))
         return events
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
         A run stands for events of one unnamed data line each; see *Warning*.
@@ -148,7 +178,16 @@ class Decoder:
         block = self._normalise(data)
         if not block:
             return
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+                yield from self._split(block, tail)
+                return
+            self._read(b"data: " + tail)
         if not self._is_idle:
+            if _LF not in block:  # one byte is found four times as fast as two
+                self._read(block)
+                return
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
             if end == 1:
@@ -166,17 +205,36 @@ class Decoder:
             block = block[start:]
         if len(block) > self._limit:
             yield from self._read(block)
-            return
-        run = block.split(b"\n\ndata: ")
-        run[0] = run[0][6:]
+        else:
+            yield from self._split(block, None)
+
+    def _split(self, block: bytes, tail: bytes | None) -> Iterator[Run | Event]:
+        """Split a block into payloads; it begins with `data: ` or goes on with `tail`.
+
+        What is unfinished is kept as the next tail, or read line by line.
+        """
+        run = Run(block.split(b"\n\ndata: "))
+        run.size = len(block) - 8 * len(run) + 8
+        if tail is None:
+            run[0] = run[0][6:]
+            run.size -= 6
+        else:
+            run[0] = tail + run[0]
+            run.size += len(tail)
         rest = run.pop()
+        run.size -= len(rest)
         if rest[-2:] == b"\n\n":
             run.append(rest[:-2])
+            run.size += len(rest) - 2
             rest = None
         if run:
             self._has_fields = True
             yield run
-        if rest is not None:
+        if rest is None:
+            return
+        if len(rest) < _TAIL and _LF not in rest:
+            self._tail = rest
+        else:
             yield from self._read(b"data: " + rest)
 
     def reread(self, payload: bytes) -> list[Event]:
@@ -192,6 +250,9 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
+            if self._tail is not None:
+                self._read(b"data: " + self._tail)
+                self._tail = None
             line = (self._head or b"") + bytes(self._line)
             self._line.clear()
             self._head = None
@@ -216,12 +277,12 @@ class Decoder:
 
     def _strip_bom(self, block: bytes) -> bytes:
         block = (self._head or b"") + block
-        if len(block) < len(_BOM) and _BOM.startswith(block):
+        if len(block) < len(BOM) and BOM.startswith(block):
             self._head = block
             return b""
         self._head = None
         self._is_idle = True
-        return block.removeprefix(_BOM)
+        return block.removeprefix(BOM)
 
     def _read(self, block: bytes) -> list[Event]:
         """Read line by line."""
@@ -251,6 +312,7 @@ class Decoder:
         if not self._skipping:
             self._skipping = True
             self.n_skipped += 1
+        self._has_fields = self.is_stream
         self._data.clear()
         self._size = 0
 
@@ -310,6 +372,7 @@ class Decoder:
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id
         if self._data:
+            self._has_fields = True
             lines = self._data
             data = lines[0] if len(lines) == 1 else b"\n".join(lines)
             events.append(

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from unstream._json import Json, dump, mend, read
+from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._structs import convert
@@ -168,6 +168,11 @@ class ChatFold(Fold[ChatCompletion]):
         choices = chunk.choices
         if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
+        usage: State | None = None
+        if chunk.usage != NULL:
+            usage = self.read(bytes(chunk.usage))  # strictly, in its place
+            if usage is None:
+                return False
         if choices:
             choice = choices[0]
             if (
@@ -190,7 +195,7 @@ class ChatFold(Fold[ChatCompletion]):
             chunk.p = None
         chunk.choices = None
         if chunk != self._plain:
-            self._add_plain(chunk)
+            self._add_plain(chunk, usage)
         if choices:
             self._add_plain_choice(choice)
         for _, _, did in effects:
@@ -203,15 +208,13 @@ class ChatFold(Fold[ChatCompletion]):
             self._repeats.learn(chunk, choice, effects)
         return True
 
-    def _add_plain(self, top: Chunk) -> None:
+    def _add_plain(self, top: Chunk, usage: State | None) -> None:
         """Fold what stands beside the choices, where it is not what it was before."""
         if top.usage != NULL:
-            usage = read(bytes(top.usage))
             top.usage = NULL
-            if usage is not None:
-                did = TOP["usage"](self._top, "usage", usage)
-                if did is not None:
-                    self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            did = TOP["usage"](self._top, "usage", usage)
+            if did is not None:
+                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
         before, state = self._plain, self._top
@@ -285,6 +288,15 @@ class ChatFold(Fold[ChatCompletion]):
     ) -> None:
         """Fold a payload; see `Fold.add`."""
         self.effects = effects = []
+        if "object" not in sent and "choices" not in sent and name != "error":
+            if "type" in sent and error_in(sent) is None:
+                # A ping, or an event of another API.
+                self.foreign = True
+                self.note("foreign_events")
+                self.record = None
+                return
+            if _OURS.isdisjoint(sent):
+                self.foreign = True
         choices = sent.pop("choices", None)
         for key in _APART:
             value = sent.pop(key, None)
@@ -315,13 +327,6 @@ class ChatFold(Fold[ChatCompletion]):
             self._seen = None
             if choices is None:
                 sent = {key: sent[key] for key in _BESIDE_ERROR if key in sent}
-        elif choices is None and "object" not in sent:
-            if "type" in sent:  # a ping, or an event of another API
-                self.foreign = True
-                self.note("foreign_events")
-                return
-            if _OURS.isdisjoint(sent):
-                self.foreign = True
         self._meet_id(sent.get("id"))
         fold(top, sent, TOP, last, self.effects)
         self._seen = sent if is_exact(sent, "created") else None
@@ -371,13 +376,14 @@ class ChatFold(Fold[ChatCompletion]):
             choice.has_delta = True
             said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
+        usage = sent.get("usage")
+        if type(usage) is dict and usage:
+            usage = settle(usage)  # which the choice keeps, too
+            if (did := merge(self._inner, "usage", usage)) is not None:
+                self.effects.append(("usage", None, did))
         if sent != choice.seen:
             fold(choice.state, sent, CHOICE, last, self.effects)
             choice.seen = sent if is_exact(sent) else None
-            if "usage" in sent and type(sent["usage"]) is dict:
-                usage = settle(sent["usage"])  # which the choice keeps, too
-                if (did := merge(self._inner, "usage", usage)) is not None:
-                    self.effects.append(("usage", None, did))
         if said:
             self.has_content = True
         if type(reason) is not str:
@@ -402,7 +408,7 @@ class ChatFold(Fold[ChatCompletion]):
         if "tool_calls" in delta:
             self._add_calls(message, delta["tool_calls"])
         for key, value, did in effects[n:]:
-            if value and did is not DROPPED and key != "role":
+            if did is not DROPPED and key != "role" and (value or value == 0):
                 return True
         return False
 
@@ -544,10 +550,14 @@ class ChatFold(Fold[ChatCompletion]):
         if self.has_halves or self._body is not None:
             return super().result()
         usage = self._usage()[1]
-        if usage is not None and None in usage.values():
+        if not self._top.keys() <= _TYPED or (usage is not None and _has_null(usage)):
             return super().result()
         for choice in self._choices.values():
-            if choice.whole is not None or not choice.message.keys() <= _SIMPLE:
+            if (
+                choice.whole is not None
+                or not choice.message.keys() <= _SIMPLE
+                or not choice.state.keys() <= _TYPED_BESIDE
+            ):
                 return super().result()
         plain = self.plain()
         return None if plain is None else convert(ChatCompletion, plain)
@@ -652,6 +662,17 @@ class _Choice:
 _SIMPLE: Final = frozenset(
     ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
 )
+
+
+_TYPED: Final = frozenset(ChatCompletion.__struct_fields__)
+_TYPED_BESIDE: Final = frozenset(("finish_reason", "native_finish_reason"))
+
+
+def _has_null(value: State) -> bool:
+    for inner in value.values():
+        if inner is None or (type(inner) is dict and _has_null(inner)):
+            return True
+    return False
 
 
 def _says(usage: State) -> bool:

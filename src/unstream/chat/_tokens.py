@@ -48,7 +48,7 @@ class JsonArray:
 _LEFT: Final = bytes.maketrans(b"123456789E{", b"000000000e[")
 _GONE: Final = bytes(set(range(256)) - set(b"0123456789eE,[{"))
 _EXPONENT: Final = b"0e000"
-_LONG: Final = b"0" * 300
+_LONG: Final = b"0" * 200  # with an exponent of two digits beside it
 _BACKSLASH: Final = ord("\\")
 
 

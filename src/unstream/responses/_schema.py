@@ -13,7 +13,15 @@ from typing import ClassVar, Final, Self
 from msgspec import field
 
 from unstream._json import Json
-from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._outcome import (
+    Arguments,
+    Call,
+    Completion,
+    Summary,
+    Tokens,
+    judge,
+    may_run,
+)
 from unstream._structs import Object
 
 __all__ = [
@@ -387,6 +395,18 @@ class Usage(Object):
     output_tokens_details: OutputTokensDetails | None = None
     total_tokens: int | None = None
 
+    def tokens(self) -> Tokens:
+        """Return the counts in the vocabulary of all protocols."""
+        read = self.input_tokens_details or InputTokensDetails()
+        written = self.output_tokens_details or OutputTokensDetails()
+        return Tokens(
+            input=self.input_tokens,
+            output=self.output_tokens,
+            reasoning=written.reasoning_tokens,
+            cached_read=read.cached_tokens,
+            cached_write=read.cache_write_tokens,
+        )
+
 
 class ResponseError(Object):
     """Why a response failed."""
@@ -461,6 +481,31 @@ class Response(Completion):
             if isinstance(item, Message)
             for part in item.content
             if isinstance(part, OutputText)
+        )
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        details, usage = self.incomplete_details, self.usage
+        reason = self.status if details is None else details.reason or self.status
+        parts = [
+            p for item in self.output if isinstance(item, Message) for p in item.content
+        ]
+        thoughts = [
+            part.text
+            for item in self.output
+            if isinstance(item, Reasoning)
+            for part in item.content or item.summary
+            if isinstance(part, ReasoningText | SummaryText)
+        ]
+        return Summary(
+            id=self.id,
+            model=self.model or "",
+            finish_reasons=(reason,),
+            text=self.output_text,
+            reasoning="".join(thoughts),
+            refusal="".join(p.refusal for p in parts if isinstance(p, Refusal)),
+            usage=None if usage is None else usage.tokens(),
+            raw_usage=None if usage is None else usage.to_dict(),
         )
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
