@@ -264,7 +264,7 @@ class Accumulator(Generic[T]):
         done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
         if done:
             del payloads[-1]
-            payloads.size -= len(_DONE)
+            payloads.size = max(0, payloads.size - len(_DONE))
             n -= 1
         while at < n:
             at = self._skim(payloads, at, payloads.size)

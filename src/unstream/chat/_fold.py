@@ -464,6 +464,7 @@ class ChatFold(Fold[ChatCompletion]):
         if is_error(sent.get("error")):
             self.fail(sent["error"])
         self._body = self._cut(sent)
+        self.has_content = bool(self._body.get("choices"))
         return True
 
     def _cut(self, sent: State) -> State:
