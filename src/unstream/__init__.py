@@ -78,7 +78,16 @@ __all__ = [
 ]
 
 
-_LATER = ("asgi", "gemini", "httpx", "messages", "mitmproxy", "responses", "text", "usage")
+_LATER = (
+    "asgi",
+    "gemini",
+    "httpx",
+    "messages",
+    "mitmproxy",
+    "responses",
+    "text",
+    "usage",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -279,7 +279,7 @@ class Accumulator(Generic[T]):
                 for event in self._decoder.reread(data):
                     self._take(event)
             else:
-                self._take_odd(data)
+                self._take_odd(data, payloads.name(at - 1))
             fold.record = None
         if done:
             fold.n_events += 1
