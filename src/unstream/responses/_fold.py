@@ -81,7 +81,7 @@ class ResponsesFold(Fold[Response]):
         self.record = None
         alike = 0
         while at < n:
-            if repeats.is_ready and like > 1:
+            if repeats.is_ready and (like > 1 or repeats.is_numbered):
                 start = at
                 at = repeats.take(payloads, at)
                 self.n_events += at - start
@@ -98,9 +98,9 @@ class ResponsesFold(Fold[Response]):
             if self.record is None:
                 alike = 0
                 continue
-            # A number that changes makes events unlike for any road but the look.
-            alike = 0 if "sequence_number" in sent else alike + 1
-            if alike >= like:
+            alike += 1
+            # Events with numbers are like each other for no road but the look.
+            if alike >= like and "sequence_number" not in sent:
                 break
             repeats.learn(data, self.record)
         return at
