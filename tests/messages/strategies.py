@@ -406,4 +406,3 @@ limits: Final = st.just(Limits()) | st.builds(
     choices=st.integers(1, 2),
     tool_calls=st.integers(1, 2),
 )
-
