@@ -14,7 +14,16 @@ from typing import Any, ClassVar, Final
 from msgspec import field
 
 from unstream._json import Json, dump
-from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._outcome import (
+    Arguments,
+    Call,
+    Completion,
+    Summary,
+    Tokens,
+    judge,
+    may_run,
+    total,
+)
 from unstream._structs import Object
 
 __all__ = [
@@ -185,6 +194,18 @@ class Usage(Object):
     inference_geo: str | None = None
     speed: str | None = None
 
+    def tokens(self) -> Tokens:
+        """Return the counts in the vocabulary of all protocols."""
+        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        details = self.output_tokens_details
+        return Tokens(
+            input=total(self.input_tokens, read, written),
+            output=self.output_tokens,
+            reasoning=None if details is None else details.thinking_tokens,
+            cached_read=read,
+            cached_write=written,
+        )
+
 
 class Container(Object):
     """Where code was run; `expires_at` is RFC 3339 text."""
@@ -227,10 +248,25 @@ class Message(Completion):
     container: Container | None = None
     context_management: dict[str, Json] | None = None
 
-    def text(self) -> str:
-        """Return the text blocks, joined."""
+    @property
+    def output_text(self) -> str:
+        """The text blocks, joined."""
         blocks = self.content
         return "".join(block.text for block in blocks if isinstance(block, TextBlock))
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        thoughts = [b.thinking for b in self.content if isinstance(b, ThinkingBlock)]
+        usage = self.usage
+        return Summary(
+            id=self.id,
+            model=self.model,
+            finish_reasons=(self.stop_reason,),
+            text=self.output_text,
+            reasoning="".join(thoughts),
+            usage=None if usage is None else usage.tokens(),
+            raw_usage=None if usage is None else usage.to_dict(),
+        )
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each call of the client's tools, in their order.
