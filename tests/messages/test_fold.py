@@ -59,7 +59,7 @@ def content_of(*sent: Any) -> list[Any]:
 
 def test_fold_returns_a_message() -> None:
     message = messages.fold(stream(*WHOLE))
-    assert message.text() == "Hi"
+    assert message.output_text == "Hi"
     assert message.stop_reason == "end_turn"
     assert message.usage is not None
     assert message.usage.output_tokens == 2
@@ -68,7 +68,7 @@ def test_fold_returns_a_message() -> None:
 def test_fold_raises_as_the_other_folds_do() -> None:
     with pytest.raises(TruncatedStream) as cut:
         messages.fold(stream(*WHOLE[:3]))
-    assert cut.value.outcome.completion.text() == "Hi"  # type: ignore[union-attr]
+    assert cut.value.outcome.completion.output_text == "Hi"  # type: ignore[union-attr]
     with pytest.raises(ProviderError, match="overloaded"):
         messages.fold(stream({"type": "error", "error": {"message": "overloaded"}}))
     with pytest.raises(ForeignStream):
@@ -448,7 +448,7 @@ def test_what_follows_a_block_that_did_not_fit_goes_nowhere() -> None:
         *WHOLE[:4], other, text(0, "no"), text(None, "no"), limits=Limits(choices=1)
     )
     assert outcome.completion is not None
-    assert outcome.completion.text() == "Hi"
+    assert outcome.completion.output_text == "Hi"
 
 
 def test_calls_are_bounded() -> None:

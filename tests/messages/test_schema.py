@@ -80,7 +80,7 @@ def test_the_text_is_that_of_the_text_blocks() -> None:
         {"type": "text", "text": None},
         {"type": "text", "text": "c"},
     ]
-    assert Message.from_dict({"content": content}).text() == "ac"
+    assert Message.from_dict({"content": content}).output_text == "ac"
 
 
 _blocks = st.dictionaries(
@@ -101,7 +101,7 @@ def test_whatever_stands_in_a_message_is_given_back(content: Any, usage: Any) ->
     message = Message.from_dict(sent)
     assert strict(message.to_dict()) == strict(sent)
     message.calls()
-    message.text()
+    assert type(message.output_text) is str
 
 
 @given(whole_messages)
