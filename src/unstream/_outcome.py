@@ -3,6 +3,7 @@
 This module knows what is said of a stream of any protocol; not how any of it is found.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,6 +32,7 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
+    "LOADERS",
     "RESULTS",
     "ProviderError",
     "Record",
@@ -280,8 +282,10 @@ class Completion(Object):
 
 T = TypeVar("T", bound=Completion, covariant=True)
 
-# What each protocol's streams fold to, by its name: each protocol adds its own.
+# What each protocol's streams fold to, by its name: each protocol adds its own. What
+# imports one by its name, for those that are not imported yet, is `_detect.load`.
 RESULTS: Final[dict[str, type[Completion]]] = {}
+LOADERS: Final[list[Callable[[str], object]]] = []
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -380,12 +384,17 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, with the verdicts on the tool calls."""
-        plain: dict[str, Json] = msgspec.to_builtins(
-            {n: getattr(self, n) for n in self.__struct_fields__ if n != "completion"}
-        )
+        fields = {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if name != "completion"
+        }
+        fields["calls"] = self.calls
+        for name in ("calls", "notes", "unfinished"):  # no tuples: as JSON has it
+            fields[name] = [*fields[name]]
+        plain: dict[str, Json] = msgspec.to_builtins(fields)
         whole = self.completion
         plain["completion"] = None if whole is None else whole.to_dict()
-        plain["calls"] = msgspec.to_builtins(self.calls)
         return plain
 
     def to_json(self) -> bytes:
@@ -405,8 +414,11 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         plain = {k: v for k, v in sent.items() if k not in ("calls", "completion")}
         try:
             outcome = msgspec.convert({**plain, "completion": None}, Outcome)
+            if outcome.protocol not in RESULTS:
+                for load in LOADERS:
+                    load(outcome.protocol)
             kind = RESULTS[outcome.protocol]
-        except (msgspec.ValidationError, KeyError) as error:
+        except (msgspec.ValidationError, KeyError, ValueError) as error:
             raise ValueError(f"this is no outcome: {error}") from None
         if whole is None:
             return outcome
