@@ -16,6 +16,7 @@ from unstream.messages._blocks import Blocks, is_call
 from unstream.messages._fields import BESIDE, keep, merge_usage
 from unstream.messages._repeat import Repeat
 from unstream.messages._schema import Message
+from unstream.sse import Run
 
 __all__ = ["MessagesFold", "claims"]
 
@@ -61,7 +62,7 @@ class MessagesFold(Fold[Message]):
 
     # --- Payloads ---------------------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads; see `Fold.take`."""
         self.record = None
         alike, n = 0, len(payloads)
@@ -77,9 +78,9 @@ class MessagesFold(Fold[Message]):
             if _LF in data or (sent := self.read(data)) is None:
                 self.record = None
                 break
-            at += 1
             self.n_events += 1
-            self.add(sent, data)
+            self.add(sent, data, payloads.name(at))
+            at += 1
             if not self.record:
                 alike = 0
                 continue
