@@ -1,86 +1,187 @@
-"""A proxy that forwards `/v1/*` and records the chat completions that go by.
+"""A proxy that forwards `/v1/*` and records the answers of models that go by.
 
 Run `python recording_proxy.py https://api.openai.com`, point a client's base URL at
 http://127.0.0.1:8900/v1, and open http://127.0.0.1:8900/ to read what was said.
 """
 
 import asyncio
+import logging
 import os
+import re
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import httpx
 import msgspec
 import uvicorn
-from starlette import responses, routing, templating
+from starlette import exceptions, responses, routing, templating
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from unstream import Outcome, usage
+from unstream import Exchange, Limits, Outcome, usage
 from unstream.httpx import observe
 
-TABLE = """CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, at TEXT,
-    model TEXT, ending TEXT, timing TEXT, usage TEXT, error TEXT, completion TEXT)"""
-INSERT = "INSERT INTO record VALUES (NULL, datetime(), ?, ?, ?, ?, ?, ?)"
+# An event, or a body of JSON, is read in one go: 4 MiB take 0.6 s at worst. What is
+# beyond a limit passes all the same.
+LIMITS = Limits(event_bytes=4 << 20, stream_bytes=64 << 20, held_bytes=32 << 20)
+MANY, WAITING = 1000, 64 << 20  # answers, and their bytes, that wait for the database
+PATIENCE, FAREWELL = 1, 3  # seconds that a page, and the end, wait for the database
+
+TABLE = "CREATE TABLE IF NOT EXISTS answer (id INTEGER PRIMARY KEY, at, listed, record)"
+INSERT = "INSERT INTO answer VALUES (NULL, datetime(), ?, ?)"
+OPENED = "SELECT id, at, record FROM answer WHERE id = :id"
+LATEST = "SELECT id, at, listed FROM answer ORDER BY id DESC LIMIT 200"
 
 # What belongs to one connection (RFC 9110, section 7.6.1), and what httpx sets itself.
-HOP = {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding"}
-OURS = HOP | {b"upgrade", b"host", b"content-length", b"accept-encoding"}
+HOP = b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection "
+HOP += b"te trailer transfer-encoding upgrade"
+OURS = b"host content-length accept-encoding"
 METHODS = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"]
+# Any other name may be one that somebody makes lead here (DNS rebinding), until the
+# environment says that it is ours.
+HOSTS = {"localhost", "127.0.0.1", "[::1]"}
+HOSTS |= {*os.environ.get("HOSTS", "").lower().split()}
 
 # What a model says is untrusted: templates escape it, and the page runs no script.
+TEMPLATE = "recording_proxy.html"
 templates = templating.Jinja2Templates(Path(__file__).parent)
 templates.env.filters["parsed"] = msgspec.json.decode
-POLICY = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+HEADERS = {"content-security-policy": POLICY, "cache-control": "no-store"}
+log = logging.getLogger("uvicorn.error")
 
 
-class _Relay(responses.StreamingResponse):
-    reply: httpx.Response  # to be closed, however this ends
+class Recorder(threading.Thread):
+    """Write answers into a database; no client waits for the disk."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(daemon=True)  # the end need not wait for it
+        Path(database).touch(0o600)
+        Path(database).chmod(0o600)  # what was said is nobody else's
+        with closing(sqlite3.connect(database, PATIENCE)) as db:
+            db.execute(TABLE)
+        self._database = database
+        self.queue: SimpleQueue[tuple[Outcome[Any], int, str] | None] = SimpleQueue()
+        self._taken = self._written = 0  # bytes
+        self.start()
+
+    def __call__(self, outcome: Outcome[Any], exchange: Exchange) -> None:
+        """Take an answer, unless too much waits."""
+        if self.queue.qsize() > MANY or self._taken - self._written > WAITING:
+            log.warning("an answer is not recorded: too many wait for the database")
+            return
+        self._taken += outcome.n_bytes
+        said = exchange.native.extensions.get("said", b"").decode(errors="replace")
+        self.queue.put((outcome, exchange.status, said))
+
+    def run(self) -> None:
+        """Write until None comes, however long somebody locks the database."""
+        with closing(sqlite3.connect(self._database, 1e6, isolation_level=None)) as db:
+            for outcome, status, said in iter(self.queue.get, None):
+                try:
+                    db.execute(INSERT, row_of(outcome, status, said))
+                except Exception:
+                    log.exception("an answer is not recorded")
+                self._written += outcome.n_bytes
+
+
+def row_of(outcome: Outcome[Any], status: int, said: str) -> list[str]:
+    """Say what is written of an answer: what it is listed by, and the whole."""
+    record = {"status": status, "said": said, **outcome.to_dict()}
+    whole, timing = record["completion"] or {}, record["timing"] or {}
+    used = whole["usage"] if isinstance(whole.get("usage"), dict) else {}
+    listed = [status, outcome.ending, whole.get("model")]
+    listed += [used.get("prompt_tokens"), used.get("completion_tokens")]
+    listed += [timing.get("first_content"), timing.get("total")]
+    short = ["" if one is None else str(one)[:80] for one in listed]
+    return [msgspec.json.encode(one).decode() for one in (short, record)]
+
+
+def check(request: Request) -> None:
+    """Refuse what is meant for another host, and what a page of another site sends."""
+    sent = request.headers.getlist("host") + request.headers.getlist("origin")
+    names = {re.sub(r"^.*://|:\d*$", "", one).lower() for one in sent}
+    if not names or not names <= HOSTS:
+        raise exceptions.HTTPException(403, "not for this host or origin: see HOSTS")
+
+
+def target(base: httpx.URL, scope: Scope) -> httpx.URL:
+    """Say where a request goes: never out of `/v1/`, whoever decodes the path."""
+    path, query = scope["raw_path"], scope["query_string"]
+    steps = unquote_to_bytes(path).replace(b"\\", b"/").split(b"/")
+    if not path.startswith(b"/v1/") or b"." in steps or b".." in steps:
+        raise exceptions.HTTPException(400, "the path leads out of /v1/")
+    path = base.raw_path.rstrip(b"/") + path
+    return base.copy_with(raw_path=path + b"?" + query if query else path)
+
+
+def end_to_end(headers: list[Any], ours: bytes) -> list[Any]:
+    """Leave out what belongs to one connection, and what is ours."""
+    pairs = [(name.lower(), value) for name, value in headers]
+    options = b",".join(value for name, value in pairs if name == b"connection")
+    dropped = b" ".join((HOP, ours, options.lower().replace(b",", b" "))).split()
+    return [pair for pair in pairs if pair[0] not in dropped]
+
+
+async def keep(pieces: AsyncIterator[bytes], said: bytearray) -> AsyncIterator[bytes]:
+    """Keep the beginning of a body that is no answer: it says why there is none."""
+    async for piece in pieces:
+        said += piece[: 64 * 1024 - len(said)]
+        yield piece
+
+
+class Relay(responses.StreamingResponse):
+    """Pass on a reply; close it, however this ends."""
+
+    def __init__(self, reply: httpx.Response, *, added: bool) -> None:
+        pieces = reply.aiter_raw()
+        if reply.is_error:
+            pieces = keep(pieces, reply.extensions.setdefault("said", bytearray()))
+        elif added:
+            pieces = usage.awithhold(pieces)
+        super().__init__(pieces, reply.status_code)
+        self.raw_headers = end_to_end(reply.headers.raw, b"content-length" * added)
+        # A page of the upstream's runs no script that could read ours.
+        self.raw_headers.append((b"content-security-policy", b"sandbox"))
+        self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self.reply.aclose()
+            await self._reply.aclose()
 
 
 def create(upstream: str, database: str) -> Starlette:
     """Make a proxy to an upstream, which records in an SQLite database."""
-    db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
-    db.execute(TABLE)
-    writer = ThreadPoolExecutor(1)  # no client waits for the disk
-
-    def record(_: httpx.Request, outcome: Outcome) -> None:
-        whole = outcome.completion.to_dict() if outcome.completion else {}
-        parts = (outcome.timing, whole.get("usage"), outcome.error, whole)
-        texts = (msgspec.json.encode(part).decode() for part in parts)
-        row = (str(whole.get("model") or ""), outcome.ending, *texts)
-        writer.submit(db.execute, INSERT, row).add_done_callback(Future.result)
-
+    base = httpx.URL(upstream.rstrip("/").removesuffix("/v1"))
     time, room = httpx.Timeout(None, connect=10), httpx.Limits(max_connections=None)
-    client = observe(httpx.AsyncClient(timeout=time, limits=room), record)
-    base = upstream.rstrip("/").removesuffix("/v1")
+    client, recorder = httpx.AsyncClient(timeout=time, limits=room), Recorder(database)
+    observe(client, recorder, limits=LIMITS)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with writer:
-            async with client:
-                yield
+        async with client:
+            yield
+        recorder.queue.put(None)
+        recorder.join(FAREWELL)
 
     async def forward(request: Request) -> responses.Response:
-        body, added = await request.body(), False
-        path, search = request.scope["raw_path"], request.scope["query_string"]
-        if path.endswith(b"/chat/completions"):
-            body, added = usage.ask(body)
-        headers = [pair for pair in request.headers.raw if pair[0] not in OURS]
+        check(request)
+        url, body, added = target(base, request.scope), await request.body(), False
+        if url.path.endswith("/chat/completions"):
+            body, asked = await asyncio.to_thread(usage.ask, body)  # 2M keys take 6 s
+            added = asked is usage.Asked.ASKED
+        headers = end_to_end(request.headers.raw, OURS)
         headers.append((b"accept-encoding", b"identity"))  # to withhold, it must read
-        url = base + (path + b"?" + search if search else path).decode()
         # Made without the client, whose cookies are other people's.
         sent = httpx.Request(request.method, url, headers=headers, content=body)
         answer = asyncio.ensure_future(client.send(sent, stream=True))
@@ -93,19 +194,21 @@ def create(upstream: str, database: str) -> Starlette:
         finally:
             answer.cancel()
             leaving.cancel()
-        raw, dropped = reply.aiter_raw(), HOP | {b"content-length"} if added else HOP
-        relay = _Relay(usage.awithhold(raw) if added else raw, reply.status_code)
-        pairs = ((name.lower(), value) for name, value in reply.headers.raw)
-        relay.raw_headers = [pair for pair in pairs if pair[0] not in dropped]
-        relay.reply = reply
-        return relay
+        return Relay(reply, added=added)
 
     def show(request: Request) -> responses.Response:
-        opened = [*db.execute("SELECT * FROM record WHERE id=:id", request.path_params)]
-        latest = [*db.execute("SELECT * FROM record ORDER BY id DESC LIMIT 200")]
-        name, page = "recording_proxy.html", {"opened": opened, "latest": latest}
-        status = 404 if request.path_params["id"] and not opened else 200
-        return templates.TemplateResponse(request, name, page, status, POLICY)
+        check(request)
+        number = request.path_params["id"]
+        try:
+            with closing(sqlite3.connect(database, PATIENCE)) as db:
+                db.row_factory = sqlite3.Row
+                query = OPENED if number else LATEST
+                rows = db.execute(query, {"id": number}).fetchall()
+        except sqlite3.OperationalError as error:
+            raise exceptions.HTTPException(503, f"{error}: reload") from error
+        status = 404 if number and not rows else 200
+        page = {"number": number, "rows": rows}
+        return templates.TemplateResponse(request, TEMPLATE, page, status, HEADERS)
 
     proxied = routing.Route("/v1/{path:path}", forward, methods=METHODS)
     pages = routing.Route("/{id:path}", show)

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar, overload
 
+from unstream._detect import ANY, Detector, claim, detect
 from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
-from unstream.sse import BytesLike, Event
+from unstream.sse import BytesLike, Event, Run
 
 __all__ = ["Accumulator"]
 
@@ -30,9 +31,13 @@ _SMALL: Final = 4096
 _HELD: Final = 96
 _ROOM: Final = 32 * 1024
 
+# Of what the first bytes are kept, to say what a foreign stream is.
+_FIRST: Final = 4096
+
 _SPACE: Final = b" \t\r\n"
 _LF: Final = ord("\n")
 _OPEN: Final = ord("{")
+_CLOSE: Final = ord("}")
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _DONE: Final = b"[DONE]"
@@ -51,7 +56,9 @@ class Accumulator(Generic[T]):
         "_body",
         "_cut_off",
         "_decoder",
+        "_detector",
         "_fast",
+        "_first",
         "_fold",
         "_held",
         "_limits",
@@ -92,19 +99,26 @@ class Accumulator(Generic[T]):
         if not isinstance(protocol, Protocol):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
-        self._protocol = protocol
         self._limits = limits
-        self._fold: Fold[T] = protocol.fold(limits)
         self._fast = FastPath() if fast else None
-        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
+        # What finds out the protocol, until it is found.
+        self._detector = Detector() if protocol is ANY else None
+        self._begin(PROTOCOL if protocol is ANY else protocol)
         self._held: list[bytes] = []
         self._most = _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
+        self._first = b""  # what the stream began with
         self._n_bytes = 0
         self._n_malformed = 0
         self._cut_off = False  # the input ended inside a payload
         self._outcome: Outcome[T] | None = None
+
+    def _begin(self, protocol: Protocol[Any]) -> None:
+        limits = self._limits
+        self._protocol = protocol
+        self._fold: Fold[T] = protocol.fold(limits)
+        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
         n_bytes = self._n_bytes + sum(map(len, self._held))
@@ -138,8 +152,11 @@ class Accumulator(Generic[T]):
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
         self._read()
+        sent = _mapping(chunk)
+        if self._detector is not None:
+            self._decide(claim(sent))
         try:
-            data = encode(_mapping(chunk))
+            data = encode(sent)
         except RecursionError:
             data = b"{"  # too deep to be read as bytes, too
         self._body = None
@@ -169,6 +186,8 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
+            if self._detector is not None:
+                self._decide(self._detector.close())
             if not self._is_over():
                 self._end()
             self._outcome = self._judge()
@@ -186,18 +205,31 @@ class Accumulator(Generic[T]):
             self._most = min(_HELD, _ROOM * len(held) // (size + 1) + 1)
             if self._body is None and self._decoder.idle and not self._is_over(size):
                 # Each feed may be an event, as most servers send them.
-                if n := self._skim(held, 0, framed=True):
+                if n := self._skim(held, 0, size, framed=True):
                     self._n_bytes += sum(map(len, held[:n]))
                     del held[:n]
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
+        if self._detector is None:
+            self._read_data(data)
+        elif (found := self._detector.feed(data)) or self._detector.is_over:
+            self._decide(found)
+
+    def _decide(self, found: Protocol[Any] | None) -> None:
+        """Begin with the protocol that was found; read what came before that."""
+        detector, self._detector = self._detector, None
+        if found is not None and found is not self._protocol:
+            self._begin(found)
+        if detector is not None and detector.data:
+            self._read_data(bytes(detector.data))
+
+    def _read_data(self, data: bytes) -> None:
+        """Read the next bytes, but for an event that has just begun."""
+        if not self._n_bytes:
+            self._first = data[:_FIRST]
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
-        if self._body is not None:
-            self._body += data
-            if len(self._body) > self._limits.event_bytes:
-                self._body = None
         for start in range(0, len(data), _BLOCK):
             block = data[start : start + _BLOCK] if len(data) > _BLOCK else data
             for found in self._decoder.read(block):
@@ -206,24 +238,36 @@ class Accumulator(Generic[T]):
                     self._take(found)
                 else:
                     self._take_run(found)
-        if self._body is not None and self._decoder.is_stream:
-            self._body = None
+        if self._body is not None:
+            if self._decoder.is_stream:
+                self._body = None
+            elif len(self._body) + len(data) > self._limits.event_bytes:
+                self._body = None
+            else:
+                self._body += data
 
     def _is_over(self, more: int = 0) -> bool:
         return self._n_bytes + more > self._limits.stream_bytes
 
-    def _skim(self, lines: list[bytes], at: int, *, framed: bool = False) -> int:
+    def _skim(
+        self, lines: list[bytes], at: int, size: int, *, framed: bool = False
+    ) -> int:
         """Take payloads by the fast path, from `at` on; return where that ends."""
         if self._fast is None:
             return at
-        return self._fast.run(lines, at, self._fold, framed=framed)
+        return self._fast.run(lines, at, self._fold, size=size, framed=framed)
 
-    def _take_run(self, payloads: list[bytes]) -> None:
+    def _take_run(self, payloads: Run) -> None:
         """Take a run of payloads."""
         fold, fast = self._fold, self._fast
         at, n = 0, len(payloads)
+        done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
+        if done:
+            del payloads[-1]
+            payloads.size = max(0, payloads.size - len(_DONE))
+            n -= 1
         while at < n:
-            at = self._skim(payloads, at)
+            at = self._skim(payloads, at, payloads.size)
             if at == n:
                 break
             at = fold.take(payloads, at, fast.wait(n - at) if fast else n)
@@ -235,14 +279,24 @@ class Accumulator(Generic[T]):
                 for event in self._decoder.reread(data):
                     self._take(event)
             else:
-                self._take_odd(data)
+                self._take_odd(data, payloads.name(at - 1))
             fold.record = None
+        if done:
+            fold.n_events += 1
+            fold.stop()
 
     # --- Payloads ---------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
         """Take an event by itself."""
-        data, name = event.data, "" if event.event == "message" else event.event
+        data, name = event.data, event.event
+        if name == "message":
+            if _LF not in data:
+                run = Run((data,))
+                run.size = len(data)
+                self._take_run(run)
+                return
+            name = ""
         sent = self._fold.read(data)
         if sent is None:
             self._take_odd(data, name)
@@ -260,13 +314,13 @@ class Accumulator(Generic[T]):
             fold.n_events += 1
             fold.stop()
             return
-        if not fold.has_room(bare):
-            fold.n_events += 1
-            return
         try:
             # Nothing but an object is folded; and an error may be anything.
-            if bare[0] != _OPEN and name != "error":
+            if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
                 raise Malformed("no object")
+            if not fold.has_room(bare):
+                fold.n_events += 1
+                return
             sent = parse(bare)
         except Malformed:
             if _LF in bare and self._split(bare, name):
@@ -280,12 +334,12 @@ class Accumulator(Generic[T]):
                 fold.note("malformed")
             return
         fold.n_events += 1
+        fold.has_halves = True
         if name == "error" and type(sent) is not dict:
             fold.fail("" if sent is None else sent)
         elif type(sent) is not dict:
             self._n_malformed += 1
         else:
-            fold.has_halves = True
             self._note_characters(bare, sent)
             fold.add(sent, bare, name, exact=False)
 
@@ -328,7 +382,9 @@ class Accumulator(Generic[T]):
         if self._cut_off and self._body and not _LINE_END.search(self._body):
             # Bytes as they come from `iter_lines()`, say, which are no stream any more.
             self._fold.note("no_line_ends")
-        if body is not None and not self._decoder.is_stream:
+        if body is None:
+            self._body = None  # it was an event that was cut off, no body
+        elif not self._decoder.is_stream:
             self._read_body(bytes(body).removeprefix(_BOM).strip(_SPACE))
         else:
             self._body = None
@@ -380,6 +436,9 @@ class Accumulator(Generic[T]):
                     ending = Ending.TRUNCATED  # it began like JSON
                 elif fold.foreign:
                     ending = Ending.FOREIGN
+        foreign = None
+        if ending is Ending.FOREIGN and (found := detect(self._first)) is not None:
+            foreign = None if found is self._protocol else found.name
         return Outcome(
             ending=ending,
             completion=completion,
@@ -388,6 +447,7 @@ class Accumulator(Generic[T]):
             done=fold.done,
             usage_source=fold.usage_source(),
             limit=limit,
+            foreign=foreign,
             unfinished=fold.unfinished(),
             notes=fold.notes(),
             n_bytes=self._n_bytes,

@@ -14,10 +14,11 @@ from typing import Any, Final, Protocol
 
 __all__ = ["Body", "Undecodable"]
 
-# zlib copies what it could not take in yet for each slice that it gives out: 4 KiB in
-# make 64 slices of 64 KiB at most (deflate expands 1,032 times).
+# Who reads a slice at a time can leave off after each; what one costs to fold is an
+# event loop's turn. zlib copies what it could not take in yet for each slice that it
+# gives out: 4 KiB in make 256 slices of 16 KiB at most (deflate expands 1,032 times).
 _IN: Final = 4 * 1024
-_OUT: Final = 64 * 1024
+_OUT: Final = 16 * 1024
 # As urllib3 has it since CVE-2025-66418; more than one is hardly ever seen.
 _STACKED: Final = 5
 # Events that repeat their envelope shrink to a fiftieth or so. What stands for more
@@ -61,8 +62,9 @@ class Body:
     def decode(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes and give out what they stand for, in slices.
 
-        Raises Undecodable where they are not in their coding, and after the slice that
-        goes over the limit; nothing can be decoded after that.
+        A slice is empty where some were taken in that gave nothing (more). Raises
+        Undecodable where they are not in their coding, and after the slice that goes
+        over the limit; nothing can be decoded after that.
         """
         for start in range(0, len(data), _IN):
             piece = data[start : start + _IN]
@@ -81,6 +83,7 @@ class Body:
             except Exception as error:  # each library has errors of its own
                 raise Undecodable(name, str(error)) from error
             if piece is None:
+                yield b""
                 return
             yield from self._undo(piece, depth + 1)
             self._given[depth] += len(piece)
@@ -139,19 +142,24 @@ def _inflate(stream: Any, data: bytes) -> Iterator[bytes]:
 
 
 class _Brotli:
+    """One stream, taken in byte by byte.
+
+    A `process` that fails, for what stands behind the end, keeps what it had before.
+    To call it for each byte takes 0.6 microseconds a byte in place of 0.2.
+    """
+
     def __init__(self, library: Any) -> None:
         self._stream = library.Decompressor()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        stream = self._stream
-        while True:
-            piece = stream.process(data, output_buffer_limit=_OUT)
-            data = b""
-            if piece:
-                yield piece
+        process, is_ready = self._stream.process, self._stream.can_accept_more_data
+        for at in range(len(data)):
+            piece = process(data[at : at + 1], output_buffer_limit=_OUT)
             # Asked for more with nothing to give, it gives what it still holds.
-            if stream.can_accept_more_data() and not piece:
-                return
+            while piece or not is_ready():
+                if piece:
+                    yield piece
+                piece = process(b"", output_buffer_limit=_OUT)
 
 
 class _Zstd:

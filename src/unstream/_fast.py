@@ -36,7 +36,7 @@ _TAIL: Final = b"\n\n"
 
 _MOST: Final = 8  # templates at a time: interleaved choices, each tried in turn
 # A template costs about 5 microseconds, and spares about half of one a payload.
-_WORTH: Final = 8
+_WORTH: Final = 12
 # Templates in a row that may bring nothing; after that one is only made where so many
 # payloads in a row were like each other.
 _CREDIT: Final = 8
@@ -44,6 +44,7 @@ _MANY: Final = 64
 # As many payloads are tried as one; the number grows while that succeeds.
 _WINDOW: Final = 64
 _WIDE: Final = 1024
+_ENDING: Final = 4  # finish_reason, usage, what a provider adds
 
 # To look for a number in bytes is five times as fast as to look for bytes.
 _QUOTE: Final = ord('"')
@@ -70,7 +71,7 @@ class _Fold(Protocol):
 class _Template:
     """A payload with one hole or two: `prefix`, text, `middle`, text, `suffix`."""
 
-    __slots__ = ("bodies", "framed", "middle", "plain", "sinks")
+    __slots__ = ("framed", "middle", "plain", "sinks")
 
     def __init__(self, payload: bytes, holes: list[_Hole]) -> None:
         start, end, _ = holes[0]
@@ -78,7 +79,6 @@ class _Template:
         prefix, suffix = payload[:start], payload[last_end:]
         self.middle = payload[end:next_start]
         self.sinks = [sink for _, _, sink in holes]
-        self.bodies: list[bytes] = []  # what stood between prefix and suffix
         self.plain = prefix, suffix, len(prefix) + len(suffix)
         prefix, suffix = _HEAD + prefix, suffix + _TAIL
         self.framed = prefix, suffix, len(prefix) + len(suffix)
@@ -91,7 +91,7 @@ class _Template:
         middle = self.middle
         if not middle:
             columns = [bodies]
-        elif self.sinks[1] is None:
+        elif self.sinks[-1] is None:
             # Padding holds no quote, and one byte is found from behind in no time.
             middle = middle[:-1]
             parts = [body.rpartition(b'"') for body in bodies]
@@ -110,6 +110,18 @@ class _Template:
         if len(joined) == 2 and self.sinks[1] is None and joined[1].isalnum():  # noqa: PLR2004
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
+
+    def part(self, body: bytes) -> tuple[bytes, ...]:
+        """Part what stood between prefix and suffix; () where that does not fit."""
+        middle = self.middle
+        if not middle:
+            return (body,)
+        if self.sinks[-1] is not None:
+            text, found, other = body.partition(middle)
+            return (text, other) if found else ()
+        body, _, padding = body.rpartition(b'"')
+        text = body.removesuffix(middle[:-1])
+        return (text, padding) if len(text) != len(body) else ()
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -139,11 +151,18 @@ class FastPath:
         return 1 if self._credit > 0 else _MANY
 
     def run(
-        self, lines: Sequence[bytes], at: int, fold: _Fold, *, framed: bool = False
+        self,
+        lines: Sequence[bytes],
+        at: int,
+        fold: _Fold,
+        *,
+        size: int = 0,
+        framed: bool = False,
     ) -> int:
         """Take payloads from `at` on while they are like; return where that ends.
 
-        `framed` says that each of them still has its `data: ` and its blank line.
+        `size` is what all lines are long, 0 where that is not known; `framed` says that
+        each of them still has its `data: ` and its blank line.
         """
         if self._revision != fold.revision:
             self._revision = fold.revision
@@ -154,15 +173,16 @@ class FastPath:
         templates = self._templates
         start, n, window = at, len(lines), self._window
         while at < n and templates:
-            some = lines[at : at + window]
-            if not self._take_all(some, framed=framed):
+            some = lines if not at and n <= window else lines[at : at + window]
+            taken = self._take_all(some, size if some is lines else 0, framed=framed)
+            if not taken:
                 taken = self._take_each(some, framed=framed)
-                if taken < len(some):
-                    at += taken
-                    window = _WINDOW
+                if not taken:
+                    window = min(window, _WINDOW)
                     break
-            at += len(some)
-            window = min(2 * window, _WIDE)
+            at += taken
+            # So that what is tried in vain is in proportion to what is not.
+            window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
         if at > start:
             self._credit = _CREDIT
@@ -178,11 +198,11 @@ class FastPath:
         # stands there once is the key that the text came under.
         holes: list[_Hole] = []
         for key, text, did in record:
-            name = f'"{key}"'.encode()
-            start = payload.find(name)
-            if start < 0 or payload.find(name, start + 1) >= 0 or type(text) is not str:
+            if type(text) is not str:
                 return
-            start += len(name)
+            start = _find_key(payload, f'"{key}"'.encode())
+            if start < 0:
+                return
             # As compact JSON, and as Python's `json.dumps` writes it.
             start += 3 if payload[start : start + 3] == b': "' else 2
             end = payload.find(b'"', start)
@@ -190,62 +210,111 @@ class FastPath:
                 return
             holes.append((start, end, did if isinstance(did, StringIO) else None))
         holes.sort(key=lambda hole: hole[0])
-        if holes[0][2] is None:
+        if not any(sink for _, _, sink in holes):
+            return
+        if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
         new = _Template(payload, holes)
-        # What goes to one sink must stay in order.
-        sinks = {id(sink) for sink in new.sinks if sink is not None}
-        others = [t for t in self._templates if sinks.isdisjoint(map(id, t.sinks))]
+        like = new.plain, new.middle
+        others = [t for t in self._templates if (t.plain, t.middle) != like]
         self._templates = [new, *others[: _MOST - 1]]
 
-    def _take_all(self, lines: Sequence[bytes], *, framed: bool) -> bool:
-        """Take lines, if all of them are of the newest template."""
+    def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
+        """Take lines, if all of them are of the newest template; return how many.
+
+        But for some at the end: a run of events ends with two or three of other kinds.
+        """
         template = self._templates[0]
         prefix, suffix, around = template.framed if framed else template.plain
-        if not lines[-1].startswith(prefix) or not lines[0].startswith(prefix):
-            return False
+        stop = len(lines)
+        if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
+            return 0
+        while not lines[stop - 1].startswith(prefix):
+            stop -= 1
+            if not stop or stop < len(lines) - _ENDING:
+                return 0
+        if stop < len(lines):
+            lines, size = lines[:stop], 0
         bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            size = sum(map(len, lines)) - len(lines) * around
-            texts = template.read(bodies, size)
+            texts = template.read(
+                bodies, (size or sum(map(len, lines))) - stop * around
+            )
         except ValueError:
-            return False
+            return 0
         template.write(texts)
-        return True
+        return stop
 
     def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
         """Take lines while each is of one of the templates; return how many."""
         templates = self._templates
-        shapes = [(*(t.framed if framed else t.plain), t.bodies) for t in templates]
-        which, taken, last = 0, 0, len(shapes) - 1
-        prefix, suffix, around, bodies = shapes[0]
+        # Strings by the text that they are appended to, so that they stay in order.
+        columns: dict[int, tuple[StringIO | None, list[bytes]]] = {
+            id(sink): (sink, []) for t in templates for sink in t.sinks
+        }
+        shapes = [
+            (
+                *(t.framed if framed else t.plain),
+                t,
+                *(columns[id(x)][1] for x in t.sinks),
+            )
+            for t in templates
+        ]
+        # Interleaved choices follow each other in the same order again and again.
+        follow = [*range(-1, len(shapes) - 1)]
+        taken, which, before = 0, 0, -1
         for line in lines:
+            if which != before:
+                prefix, suffix, around, template, first, *second = shapes[which]
             body = line.removeprefix(prefix).removesuffix(suffix)
-            if len(line) - len(body) != around:
+            parts = len(line) - len(body) == around and template.part(body)
+            if not parts:
                 for which, shape in enumerate(shapes):
-                    prefix, suffix, around, bodies = shape
+                    prefix, suffix, around, template, first, *second = shape
                     body = line.removeprefix(prefix).removesuffix(suffix)
-                    if len(line) - len(body) == around:
+                    parts = len(line) - len(body) == around and template.part(body)
+                    if parts:
                         break
                 else:
                     break
-            bodies.append(body)
+                follow[before] = which
+            first.append(parts[0])
+            if second:
+                second[0].append(parts[1])
             taken += 1
-            # They follow each other in the order in which they were learned.
-            which = which - 1 if which else last
-            prefix, suffix, around, bodies = shapes[which]
+            before = which
+            which = follow[which]
         try:
-            texts = [t.read(t.bodies, sum(map(len, t.bodies))) for t in templates]
-        except ValueError:
-            texts = None
-        for place, template in enumerate(templates):
-            if texts is not None:
-                template.write(texts[place])
-            template.bodies.clear()
-        if texts is None:  # nothing was written: the half, to come near to the fault
+            texts = [
+                (sink, _decode(bodies, b"".join(bodies)))
+                for sink, bodies in columns.values()
+            ]
+        except ValueError:  # nothing was written: the half, to come near to the fault
             half = lines[: taken // 2]
-            return self._take_each(half, framed=framed) if half else 0
+            if half:
+                return self._take_each(half, framed=framed)
+            self._templates = []  # so that it is not tried again at each fault
+            self._credit = 0
+            return 0
+        for sink, text in texts:
+            if sink is not None:
+                sink.write(text)
         return taken
+
+
+def _find_key(payload: bytes, name: bytes) -> int:
+    """Return where a key ends that stands once in a payload; -1 where it does not."""
+    found = -1
+    at = payload.find(name)
+    while at >= 0:
+        at += len(name)
+        # A string that is no key is followed by one of these.
+        if payload[at : at + 1] not in (b",", b"}", b"]"):
+            if found >= 0:
+                return -1
+            found = at
+        at = payload.find(name, at)
+    return found
 
 
 def _decode(bodies: list[bytes], joined: bytes) -> str:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import SHALLOW, Json, count_halves, mend, too_deep, weigh
+from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_deep, weigh
 from unstream._outcome import Completion, Ending, Limits, Note
-from unstream._rules import CHANGED, Effects, State
+from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
-from unstream.sse import Decoder
+from unstream.sse import Decoder, Run
 
 __all__ = ["Fold", "Protocol", "error_in"]
 
@@ -41,12 +41,12 @@ _decode: Final = msgspec.json.Decoder().decode
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LF: Final = ord("\n")
 
-# What values of unknown shape may take without being weighed, and how many bytes of
-# memory a byte that was fed may hold beyond that. Events of providers take 4 to 10.
-_FREE: Final = 1024 * 1024
+# What values of unknown shape may take without being counted, and how many bytes of
+# memory a byte that was fed may hold beyond that. Events of providers take 4 to 16.
+_FREE: Final = 4 * 1024 * 1024
 _EACH: Final = 16
-# No byte of JSON makes more than this: `_json.weigh` of `[[[`.
-_MOST: Final = 256
+# No byte of JSON weighs more than this: see `_json.weigh` of `[[[`.
+_MOST: Final = 512
 
 
 class Fold(Generic[T]):
@@ -70,6 +70,7 @@ class Fold(Generic[T]):
         "_held",
         "_light",
         "_notes",
+        "_weighed",
         "done",
         "effects",
         "error",
@@ -97,6 +98,7 @@ class Fold(Generic[T]):
         self.revision = 0
         self._notes: dict[str, tuple[int, int]] = {}
         self._half_at = 0
+        self._weighed: tuple[bytes, int] = b"", 0
         self._held = 0
         self._debt = 0
         self._light = min(_FREE, limits.held_bytes) // _MOST
@@ -138,26 +140,34 @@ class Fold(Generic[T]):
 
     # --- What all have in common ------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, _like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads from `at` on, up to one that is no plain JSON object.
 
-        Return where that is. Stop early, with `record` set, where `_like` events in a
+        Return where that is. Stop early, with `record` set, where `like` events in a
         row did nothing but append.
         """
         self.record = None
+        alike = 0
         for place in range(at, len(payloads)):
             data = payloads[place]
             if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
                 return place
             self.n_events += 1
-            self.add(sent, data)
+            self.add(sent, data, payloads.name(place) if payloads.names else "")
+            alike = 0 if self.record is None else alike + 1
+            if alike >= like:
+                return place + 1
         return len(payloads)
 
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        if size >= SHALLOW and (too_deep(data) or not self.has_room(data)):
+        if size > self._light and not self.has_room(data):
             return None
+        if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+            if too_deep(data):
+                return None
         try:
             sent = _decode(data)
         except _REFUSED:
@@ -167,12 +177,13 @@ class Fold(Generic[T]):
     def finish_event(self, data: bytes) -> None:
         """Conclude what an event did from its `effects`."""
         record: Effects | None = self.effects
-        for _, value, did in self.effects:
+        for _, _, did in self.effects:
             if did is CHANGED:
                 record = None
-                if type(value) in _CONTAINERS:
-                    self.hold(data)
-                    break
+            elif did is HELD:
+                record = None
+                self.hold(data)
+                break
         if record is None:
             self.revision += 1
         self.record = record
@@ -181,7 +192,7 @@ class Fold(Generic[T]):
         """Say whether the values of a payload may be held; note the limit if not."""
         if len(data) <= self._light:
             return True
-        weight = weigh(data)
+        self._weighed = data, (weight := weigh(data))
         if (
             self._debt + weight - _EACH * len(data) <= _FREE
             and self._held + weight <= self.limits.held_bytes
@@ -192,7 +203,9 @@ class Fold(Generic[T]):
 
     def hold(self, data: bytes) -> None:
         """Count the values of a payload among those that are held."""
-        weight = weigh(data)
+        known, weight = self._weighed
+        if known is not data:
+            weight = weigh(data)
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)
@@ -229,9 +242,6 @@ class Fold(Generic[T]):
         if self.has_halves:
             plain = mend(plain)
         return structure(self.kind, plain)  # type: ignore[return-value]
-
-
-_CONTAINERS: Final = (dict, list)
 
 
 def error_in(sent: Mapping[str, Json]) -> Json:

@@ -6,8 +6,11 @@ the next value, changes the state, and says what it did:
 
 - None: nothing, and the same value again would do nothing again;
 - a StringIO: it appended the value, a string, to that text and did nothing else;
+- such an answer with a key and a string before it: it did so with a string that stands
+  deeper in the value, under that key;
 - DROPPED: it forgot a string, as it would any other;
-- CHANGED: anything else.
+- CHANGED: it put a value in the place of another, or set one of a few;
+- HELD: it holds more than before, and could go on like this.
 
 What the fast roads know of folding is this answer and nothing more.
 
@@ -28,9 +31,11 @@ from unstream._json import Json
 __all__ = [
     "CHANGED",
     "DROPPED",
+    "Deed",
     "Did",
     "Effect",
     "Effects",
+    "HELD",
     "Grown",
     "Rule",
     "Rules",
@@ -46,6 +51,7 @@ __all__ = [
     "grow",
     "ignore",
     "is_empty",
+    "is_exact",
     "last",
     "last_non_null",
     "last_text",
@@ -60,17 +66,20 @@ class Effect(Enum):
 
     DROPPED = "dropped"
     CHANGED = "changed"
+    HELD = "held"
 
 
 DROPPED: Final = Effect.DROPPED
 CHANGED: Final = Effect.CHANGED
+HELD: Final = Effect.HELD
 
 State: TypeAlias = dict[str, Any]
-Did: TypeAlias = StringIO | Effect | None
+# What an event did: a key, its value, and what its rule said.
+Deed: TypeAlias = tuple[str, Json, StringIO | Effect]
+Effects: TypeAlias = list[Deed]
+Did: TypeAlias = StringIO | Effect | Deed | None
 Rule: TypeAlias = Callable[[State, str, Json], Did]
 Rules: TypeAlias = Mapping[str, Rule]
-# What an event did: the key, the value, and what its rule said.
-Effects: TypeAlias = list[tuple[str, Json, StringIO | Effect]]
 
 
 class Grown:
@@ -92,7 +101,25 @@ def fold(
         if value is not None:
             did = find(key, rest)(state, key, value)
             if did is not None:
-                effects.append((key, value, did))
+                effects.append(did if type(did) is tuple else (key, value, did))
+
+
+def is_exact(sent: State, but: str = "") -> bool:
+    """Say whether an object that Python holds to be equal is the same JSON.
+
+    And whether to fold it once more would change nothing. Not so where 0 or 1 stand in
+    it, which are equal to false and true, or a list, which might be extended; the value
+    of `but` is not looked at.
+    """
+    for key, value in sent.items():
+        kind = type(value)
+        if kind is not str and value is not None and key != but:
+            if kind is int:
+                if value in (0, 1):
+                    return False
+            elif kind is not dict or not is_exact(value):
+                return False
+    return True
 
 
 def table(kind: type[Struct], rows: Rules) -> Rules:
@@ -168,13 +195,14 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
         if type(value) in _EXACT or repr(held) == repr(value):
             return None
     state[key] = value
-    return CHANGED
+    return HELD if held is None else CHANGED
 
 
 def merge(state: State, key: str, value: Json) -> Did:
     """Merge objects at every depth: the last value that is not empty wins.
 
-    A null stays where nothing else ever came.
+    A null stays where nothing else ever came. The first object is kept as it is, and
+    later ones change it.
     """
     held = state.get(key)
     if type(value) is not dict:
@@ -182,18 +210,16 @@ def merge(state: State, key: str, value: Json) -> Did:
     if type(held) is not dict:
         if held is not None and not value and not is_empty(held):
             return None
-        # A copy, so that what is merged later does not change what was handed in.
-        state[key] = held = {}
-        did: Did = CHANGED
-    else:
-        did = None
+        state[key] = value
+        return HELD
+    did: Did = None
     for name, inner in value.items():
         if inner is None:
             if name not in held:
                 held[name] = None
-                did = CHANGED
-        elif merge(held, name, inner) is not None:
-            did = CHANGED
+                did = HELD
+        elif (changed := merge(held, name, inner)) is not None and did is not HELD:
+            did = changed
     return did
 
 
@@ -203,11 +229,11 @@ def extend(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if type(held) is not list:
         state[key] = list(items)
-        return CHANGED
+        return HELD
     if not items:
         return None
     held.extend(items)
-    return CHANGED
+    return HELD
 
 
 def append(state: State, key: str, value: Json) -> Did:

@@ -5,7 +5,7 @@ level; not which Structs there are. The types are read from their annotations, t
 list of them that there is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -24,7 +24,7 @@ from msgspec import UNSET, Struct, field
 
 from unstream._json import Json, parse_whole
 
-__all__ = ["Object", "Text", "structure"]
+__all__ = ["Object", "Text", "convert", "structure"]
 
 Kind = TypeVar("Kind", bound="Object")
 
@@ -48,7 +48,7 @@ class Text:
         raise NotImplementedError
 
 
-class Object(Struct, kw_only=True, repr_omit_defaults=True):
+class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """A JSON object with typed fields.
 
     A field that is None is left out of the JSON, but for those that the class lists in
@@ -58,9 +58,10 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True):
 
     required: ClassVar[tuple[str, ...]] = ()
 
-    extra: dict[str, Json] = field(default_factory=dict)
+    # No key of JSON that is sent has these names: see `convert`.
+    extra: dict[str, Json] = field(default_factory=dict, name="*extra")
     # Fields of `required` that a whole body did not have: it passes as it was sent.
-    _absent: tuple[str, ...] = ()
+    _absent: tuple[str, ...] = field(default=(), name="*absent")
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON."""
@@ -69,6 +70,11 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True):
     def to_json(self) -> bytes:
         """Return compact JSON."""
         return msgspec.json.encode(_plain(self, as_text=True))
+
+    @classmethod
+    def choose(cls, sent: Mapping[str, Json]) -> type[Self]:  # noqa: ARG003
+        """Return the class that takes such an object: this, or one derived from it."""
+        return cls
 
     @classmethod
     def from_dict(cls, sent: Mapping[str, Json]) -> Self:
@@ -91,6 +97,15 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True):
         if type(sent) is not dict:
             raise ValueError(f"the JSON is no object, but {type(sent).__name__}")
         return structure(cls, sent)
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        """Give keys and values, so that `dict(...)` is `to_dict()`, as FastAPI asks."""
+        return iter(self.to_dict().items())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: Any, __: Any) -> dict[str, Json]:
+        """Describe it as an object, in which any key may stand."""
+        return {"type": "object", "title": cls.__name__}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -147,6 +162,18 @@ def _plain_value(value: Json, *, as_text: bool) -> Json:
 _Fit: TypeAlias = Callable[[Json], Any]
 
 
+def convert(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
+    """Do what `structure` does, for an object in which that can be told to be simple.
+
+    Every key has a field and every value its type; a null stands but where it is the
+    default of a field that is required. msgspec does it, in an eighth of the time.
+    """
+    try:
+        return msgspec.convert(sent, kind)
+    except msgspec.ValidationError:
+        return structure(kind, sent)
+
+
 def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """Put a parsed object into its Struct; what does not fit becomes `extra`.
 
@@ -154,6 +181,7 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """
     known: dict[str, Any] = {}
     extra: dict[str, Json] = {}
+    kind = kind.choose(sent)
     plain, fits = _fits(kind)
     for key, value in sent.items():
         if plain.get(key) is type(value):  # most are: a look instead of a call
@@ -245,4 +273,3 @@ def _list_of(kind: Any) -> _Fit:
         return UNSET if any(item is UNSET for item in fitted) else fitted
 
     return fit_all
-

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event"]
+__all__ = ["BOM", "DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -35,9 +35,12 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
+# A longer payload that is unfinished is kept as a line, to which bytes can be added.
+_TAIL: Final = 4096
+_NAMES: Final = 256  # Responses, with the most of all, has sixty kinds of events
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +56,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     id: str = ""
     retry: int | None = None
+
+
+class Run(list[bytes]):
+    """Payloads of events of one data line each.
+
+    `size` is their length, 0 where that is not known; `names` are those of the events,
+    as bytes, where they have names.
+    """
+
+    size = 0
+    names: "list[bytes] | None" = None
+
+    def name(self, at: int) -> str:
+        """Return the name of an event, "" where it has none."""
+        return "" if self.names is None else self.names[at].decode("utf-8", "replace")
 
 
 class Decoder:
@@ -76,11 +94,14 @@ class Decoder:
         "_has_fields",
         "_head",
         "_id",
+        "_is_idle",
         "_limit",
+        "_names",
         "_line",
         "_line_lost",
         "_size",
         "_skipping",
+        "_tail",
         "last_event_id",
         "n_skipped",
         "n_unknown",
@@ -103,6 +124,9 @@ class Decoder:
         self._id = ""  # the standard's buffer: committed by the blank line
         self._skipping = False
         self._has_fields = False
+        self._is_idle = False  # until it is known that no byte order mark comes
+        self._names: set[bytes] = set()  # of events in runs
+        self._tail: bytes | None = None  # of a run: a payload that is unfinished
         self.last_event_id: str = ""
         self.retry: int | None = None
         self.n_skipped: int = 0
@@ -116,9 +140,22 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
-        return self._head is None and not (
-            self._line or self._after_cr or self._line_lost or self._has_begun()
-        )
+        return self._is_idle and self._tail is None and not self._after_cr
+
+    @property
+    def is_between(self) -> bool:
+        """Say whether no event has begun, though half a line end may be missing."""
+        return (self._is_idle or self._head == b"") and self._tail is None
+
+    @property
+    def awaits_lf(self) -> bool:
+        """Say whether the input so far ends in CR, to which an LF would belong."""
+        return self._after_cr
+
+    @property
+    def pending(self) -> bytes:
+        """The data of the event that has begun, as far as its lines are complete."""
+        return b"\n".join(self._data)
 
     @property
     def is_open(self) -> bool:
@@ -138,22 +175,32 @@ class Decoder:
             if isinstance(found, Event):
                 events.append(found)
                 continue
-            for payload in found:
+            for at, payload in enumerate(found):
                 if _LF in payload:
                     events += self.reread(payload)
-                else:
-                    events.append(Event("message", payload, self.last_event_id))
+                    continue
+                name = found.name(at) or "message"
+                events.append(Event(name, payload, self.last_event_id))
         return events
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
-        A run stands for events of one unnamed data line each; see *Warning*.
+        A run stands for events of one data line each; see *Warning*.
         """
         block = self._normalise(data)
         if not block:
             return
-        if not self.idle:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+                yield from self._split(block, tail)
+                return
+            self._read(b"data: " + tail)
+        if not self._is_idle:
+            if _LF not in block:  # one byte is found four times as fast as two
+                self._read(block)
+                return
             # Finish the event that an earlier block began.
             end = block.find(b"\n\n") + 2
             if end == 1:
@@ -161,8 +208,11 @@ class Decoder:
                 return
             yield from self._read(block[:end])
             block = block[end:]
+        if block[:7] == b"event: " and len(block) <= self._limit:
+            yield from self._split_named(block)
+            return
         if block[:6] != b"data: ":
-            # Comments come first, say, or a name.
+            # Comments come first, say.
             start = block.find(b"\n\ndata: ") + 2
             if start == 1:
                 yield from self._read(block)
@@ -171,18 +221,75 @@ class Decoder:
             block = block[start:]
         if len(block) > self._limit:
             yield from self._read(block)
-            return
-        run = block.split(b"\n\ndata: ")
-        run[0] = run[0][6:]
+        else:
+            yield from self._split(block, None)
+
+    def _split(self, block: bytes, tail: bytes | None) -> Iterator[Run | Event]:
+        """Split a block into payloads; it begins with `data: ` or goes on with `tail`.
+
+        What is unfinished is kept as the next tail, or read line by line.
+        """
+        run = Run(block.split(b"\n\ndata: "))
+        run.size = len(block) - 8 * len(run) + 8
+        if tail is None:
+            run[0] = run[0][6:]
+            run.size -= 6
+        else:
+            run[0] = tail + run[0]
+            run.size += len(tail)
         rest = run.pop()
+        run.size -= len(rest)
         if rest[-2:] == b"\n\n":
             run.append(rest[:-2])
+            run.size += len(rest) - 2
             rest = None
         if run:
             self._has_fields = True
             yield run
-        if rest is not None:
+        if rest is None:
+            return
+        if len(rest) < _TAIL and _LF not in rest:
+            self._tail = rest
+        else:
             yield from self._read(b"data: " + rest)
+
+    def _split_named(self, block: bytes) -> Iterator[Run | Event]:
+        """Split a block of events that have a name and one data line each.
+
+        An event named `error` is read by itself: it means something else than others.
+        """
+        parts = block.split(b"\n\nevent: ")
+        parts[0] = parts[0][7:]
+        rest: bytes | None = parts.pop()
+        if rest is not None and rest[-2:] == b"\n\n":
+            parts.append(rest[:-2])
+            rest = None
+        known = self._names
+        run, names = Run(), []
+        for part in parts:
+            name, found, payload = part.partition(b"\ndata: ")
+            if found and _LF not in payload and (name in known or self._meet(name)):
+                run.append(payload)
+                names.append(name)
+                continue
+            if run:
+                run.names = names
+                yield run
+                run, names = Run(), []
+            yield from self._read(b"event: " + part + b"\n\n")
+        if run:
+            self._has_fields = True
+            run.names = names
+            yield run
+        if rest is not None:
+            yield from self._read(b"event: " + rest)
+
+    def _meet(self, name: bytes) -> bool:
+        """Remember a name that events of a run may have; say whether it is one."""
+        if _LF in name or name.strip() == b"error" or len(self._names) > _NAMES:
+            return False
+        self._names.add(name)
+        return True
 
     def reread(self, payload: bytes) -> list[Event]:
         """Read what a run held of more than one line."""
@@ -197,6 +304,9 @@ class Decoder:
         """
         events: list[Event] = []
         if rest:
+            if self._tail is not None:
+                self._read(b"data: " + self._tail)
+                self._tail = None
             line = (self._head or b"") + bytes(self._line)
             self._line.clear()
             self._head = None
@@ -221,11 +331,12 @@ class Decoder:
 
     def _strip_bom(self, block: bytes) -> bytes:
         block = (self._head or b"") + block
-        if len(block) < len(_BOM) and _BOM.startswith(block):
+        if len(block) < len(BOM) and BOM.startswith(block):
             self._head = block
             return b""
         self._head = None
-        return block.removeprefix(_BOM)
+        self._is_idle = True
+        return block.removeprefix(BOM)
 
     def _read(self, block: bytes) -> list[Event]:
         """Read line by line."""
@@ -248,6 +359,7 @@ class Decoder:
                 if not self._line.startswith(b":"):
                     self._skip()
                 self._line.clear()
+        self._is_idle = not (self._line or self._line_lost or self._has_begun())
         return events
 
     def _skip(self) -> None:

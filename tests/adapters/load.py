@@ -90,7 +90,7 @@ class Load:
     """The CPU seconds of the server's thread."""
     n_wrong: int
     """The clients whose bytes were not those of their stream."""
-    outcomes: dict[str, list[Outcome]]
+    outcomes: dict[str, list[Outcome[Any]]]
     """The outcomes, by path."""
 
 
@@ -98,11 +98,11 @@ def load(n_streams: int, n_chunks: int, *, watched: bool) -> Load:
     """Serve streams, all at once, and read them."""
     app: Any = App(n_streams, n_chunks)
     expected = [b"".join(stream) for stream in app.streams]
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[Outcome[Any]]] = {}
     if watched:
         app = Middleware(
             app,
-            lambda scope, one: outcomes.setdefault(scope["path"], []).append(one),
+            lambda one, exchange: outcomes.setdefault(exchange.path, []).append(one),
         )
 
     async def go(address: str) -> tuple[float, list[bytes]]:
@@ -128,7 +128,7 @@ def soak(rounds: int) -> list[tuple[int, int]]:
     """
     counts = dict.fromkeys(Ending, 0)
 
-    def on_finish(_: Any, outcome: Outcome) -> None:
+    def on_finish(outcome: Outcome[Any], _: Any) -> None:
         counts[outcome.ending] += 1
 
     async def one_round(address: str) -> None:

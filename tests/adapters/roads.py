@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.adapters.upstream import PATH, WAIT, Script
-from unstream import Limits, Outcome, atee, tee
+from tests.adapters.upstream import WAIT, Script
+from unstream import Accumulator, Exchange, Limits, Outcome, atee, tee
 
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("context", default="")
 
@@ -28,7 +28,8 @@ class Seen:
 
     act: Callable[[], None] = lambda: None  # what the callback does besides
     pieces: list[bytes] = field(default_factory=list)
-    calls: list[Outcome] = field(default_factory=list)
+    calls: list[Outcome[Any]] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     had: list[int] = field(default_factory=list)  # the bytes that were there by then
     contexts: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -39,20 +40,21 @@ class Seen:
         return b"".join(self.pieces)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Outcome[Any]:
         """The one outcome."""
         assert len(self.calls) == 1
         return self.calls[0]
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome[Any], *exchange: Exchange) -> None:
         self.calls.append(outcome)
+        self.exchanges += exchange
         self.had.append(len(self.body))
         self.contexts.append(CONTEXT.get())
         self.act()
 
-    async def anote(self, outcome: Outcome) -> None:
+    async def anote(self, outcome: Outcome[Any], *exchange: Exchange) -> None:
         await asyncio.sleep(0)
-        self.note(outcome)
+        self.note(outcome, *exchange)
 
     def take(self, pieces: Iterable[bytes], script: Script, stop: int | None) -> None:
         for piece in pieces:
@@ -69,6 +71,37 @@ class Seen:
             script.step()
             if stop is not None and len(self.pieces) >= stop:
                 break
+
+
+# A turn, that of an end which follows at once, and a slice more.
+MOST = 3 * 16 * 1024
+
+
+class Fed:
+    """Note how many bytes were fed in each turn of a loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.turns = [0]
+        feed = Accumulator.feed
+
+        def noted(accumulator: Accumulator[Any], data: bytes) -> None:
+            self.turns[-1] += len(data)
+            feed(accumulator, data)
+
+        monkeypatch.setattr(Accumulator, "feed", noted)
+
+    async def tick(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.turns.append(0)
+
+    def run(self, work: Any) -> None:
+        async def go() -> None:
+            other = asyncio.create_task(self.tick())
+            await work
+            other.cancel()
+
+        asyncio.run(go())
 
 
 class Road(Protocol):
@@ -161,7 +194,7 @@ def client(library: str, seen: Seen, limits: Limits | None = None) -> Iterator[A
 
     module = pytest.importorskip(library)
     with module.Client(timeout=WAIT, trust_env=False) as one:
-        yield observe(one, lambda _, outcome: seen.note(outcome), limits=limits)
+        yield observe(one, seen.note, limits=limits)
 
 
 @asynccontextmanager
@@ -171,12 +204,9 @@ async def aclient(
     """Give an async client that is observed by an async callback."""
     from unstream.httpx import observe
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
-        await seen.anote(outcome)
-
     module = pytest.importorskip(library)
     async with module.AsyncClient(timeout=WAIT, trust_env=False) as one:
-        yield observe(one, on_finish, limits=limits)
+        yield observe(one, seen.anote, limits=limits)
 
 
 # --- The middleware -------------------------------------------------------------------
@@ -189,19 +219,16 @@ def by_asgi(*, is_async: bool) -> Road:
         from tests.adapters.server import Returns, relay, serving
         from unstream.asgi import Middleware
 
-        async def anote(_: Any, outcome: Outcome) -> None:
-            await seen.anote(outcome)
-
         app = Returns(
             Middleware(
                 relay(lambda: script.url),
-                anote if is_async else lambda _, outcome: seen.note(outcome),
+                seen.anote if is_async else seen.note,
                 limits=limits,
             )
         )
         with serving(app) as address:
             try:
-                seen.take(read(address + PATH), script, stop)
+                seen.take(read(address + script.path), script, stop)
             finally:
                 app.returned.get(timeout=WAIT)
 

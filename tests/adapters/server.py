@@ -4,8 +4,10 @@ import asyncio
 import queue
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import uvicorn
@@ -31,6 +33,45 @@ def serving(app: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(WAIT)
         listening.close()
+        assert not thread.is_alive()
+
+
+@contextmanager
+def hypercorn(app: Any, loop: str) -> Iterator[str]:
+    """Serve it by hypercorn, in an event loop of asyncio or of trio."""
+    serve: Any = import_module(f"hypercorn.{loop}").serve
+    run: Any = import_module(loop).run
+    config: Any = import_module("hypercorn.config").Config()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config.bind = [address]
+    config.errorlog = None
+    sleep: Any = import_module(loop).sleep
+    stop = threading.Event()
+
+    async def stopped() -> None:
+        while not stop.is_set():
+            await sleep(0.01)
+
+    async def go() -> None:
+        await serve(app, config, shutdown_trigger=stopped)
+
+    arg: Any = go() if loop == "asyncio" else go
+    thread = threading.Thread(target=run, args=(arg,), name="hypercorn")
+    thread.start()
+    try:
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            try:
+                host, _, port = address.partition(":")
+                socket.create_connection((host, int(port))).close()
+                break
+            except OSError:
+                time.sleep(0.01)
+        yield f"http://{address}"
+    finally:
+        stop.set()
+        thread.join(WAIT)
         assert not thread.is_alive()
 
 

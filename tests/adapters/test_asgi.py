@@ -2,24 +2,30 @@
 
 import asyncio
 import contextvars
+import gc
+import importlib
 import queue
 import socket
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.adapters.upstream import PATH, WAIT, Script, Upstream, events
-from unstream import Accumulator, Ending, Outcome
+from tests.adapters.roads import MOST, Fed
+from tests.adapters.upstream import BOMB, PATH, WAIT, Script, Upstream, events, packed
+from unstream import Accumulator, Ending, Exchange, Outcome
 from unstream.asgi import Middleware
 
 HELLO = events("Hel", "lo")
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="")
 SSE = [(b"Content-Type", b"text/event-stream")]
 SCOPE = {"type": "http", "method": "POST", "path": PATH}
+HEARD = ("http.request", "http.disconnect")  # what the server sends
 
 Message = MutableMapping[str, Any]
+GONE: Message = {"type": "http.disconnect"}
 Send = Callable[[Message], Awaitable[None]]
 
 
@@ -54,10 +60,11 @@ class Run:
         **options: Any,
     ) -> None:
         self.messages = messages
+        self._heard = (one for one in messages if one["type"] in HEARD)
         self.scope = SCOPE if scope is None else scope
         self.error = error
         self.sent: list[Message] = []
-        self.calls: list[tuple[Any, Outcome]] = []
+        self.calls: list[tuple[Outcome[Any], Exchange]] = []
         self.order: list[str] = []
         self.app = Middleware(self._app, self._note, **options)
 
@@ -67,15 +74,17 @@ class Run:
 
     async def _app(self, scope: Any, receive: Any, send: Send) -> None:
         assert scope is self.scope
-        assert receive == self._receive
         NAME.set("inside")
         for message in self.messages:
-            await send(message)
+            if message["type"] in HEARD:
+                assert await receive() is message
+            else:
+                await send(message)
         if self.error is not None:
             raise self.error
 
-    def _note(self, scope: Any, outcome: Outcome) -> None:
-        self.calls.append((scope, outcome))
+    def _note(self, outcome: Outcome[Any], exchange: Exchange) -> None:
+        self.calls.append((outcome, exchange))
         self.order.append(f"call {NAME.get()}")
 
     async def _send(self, message: Message) -> None:
@@ -83,15 +92,15 @@ class Run:
         self.order.append(message["type"])
 
     async def _receive(self) -> Message:
-        raise AssertionError
+        return next(self._heard)
 
 
 def test_every_message_is_the_very_same_and_the_call_comes_last() -> None:
     messages = whole_stream()
     run = Run(messages)()
     assert [id(one) for one in run.sent] == [id(one) for one in messages]
-    [(scope, outcome)] = run.calls
-    assert scope is SCOPE
+    [(outcome, exchange)] = run.calls
+    assert exchange.native is SCOPE
     assert outcome.unwrap().choices[0].message.text() == "Hello"
     # The context is that of the application where it began to answer.
     assert run.order[-1] == "call inside"
@@ -103,7 +112,7 @@ def test_a_piece_is_handed_on_before_it_is_read(
     run = Run(whole_stream())
     feed = Accumulator.feed
 
-    def noted(self: Accumulator, data: bytes) -> None:
+    def noted(self: Accumulator[Any], data: bytes) -> None:
         run.order.append("read")
         feed(self, data)
 
@@ -130,6 +139,86 @@ def test_other_scopes_get_the_server_s_own_send(scope: Any) -> None:
     middleware = Middleware(app, lambda *_: None)
     asyncio.run(middleware(scope, refuse, swallow))
     assert sends == [swallow]
+
+
+def asked(data: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+def test_the_exchange() -> None:
+    scope = {
+        **SCOPE,
+        "path": "/a b/v1/messages",
+        "raw_path": b"/a%20b/v1/messages",
+        "query_string": b"beta=true&x=%FF",
+        "scheme": "https",
+        "headers": [
+            (b"Host", b"example.com:8000"),
+            (b"X-Api-Key", b"\xff"),
+            (b"accept", b"a"),
+            (b"Accept", b"b"),
+        ],
+    }
+    [(_, exchange)] = Run(whole_stream(), scope)().calls
+    assert exchange == Exchange(
+        method="POST",
+        url="https://example.com:8000/a%20b/v1/messages?beta=true&x=%FF",
+        path="/a b/v1/messages",
+        status=200,
+        request_headers={
+            "host": "example.com:8000",
+            "x-api-key": "\xff",
+            "accept": "a, b",
+        },
+        response_headers={"content-type": "text/event-stream"},
+        request_body=None,
+        native=scope,
+    )
+    assert repr(exchange) == "<Exchange POST /a b/v1/messages 200>"
+
+
+@pytest.mark.parametrize("host", [True, False])
+def test_the_url_without_what_a_server_may_leave_out(*, host: bool) -> None:
+    headers = [(b"host", b"x")] if host else []
+    scope = {**SCOPE, "path": "/é/v1/messages", "headers": headers}
+    [(_, exchange)] = Run(whole_stream(), scope)().calls
+    assert exchange.url == "http://x" * host + "/%C3%A9/v1/messages"
+
+
+MIB = b"x" * (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        ([asked(b"a", more=True), asked(b"b", more=True), asked(b"")], b"ab"),
+        ([asked(b"")], b""),
+        ([{"type": "http.request"}], b""),
+        ([], None),
+        ([asked(b"a", more=True)], None),
+        ([asked(b"a", more=True), GONE], None),
+        ([asked(MIB, more=True)] * 3 + [asked(MIB)], MIB * 4),
+        ([asked(MIB, more=True)] * 4 + [asked(b"x")], None),
+    ],
+    ids=["cut", "empty", "bare", "unread", "half", "broken", "large", "too large"],
+)
+def test_the_body_of_the_request(request_: list[Message], body: bytes | None) -> None:
+    [(_, exchange)] = Run([*request_, *whole_stream()])().calls
+    assert exchange.request_body == body
+
+
+def test_a_body_that_is_read_while_it_is_answered() -> None:
+    messages = whole_stream()
+    messages.insert(2, asked(b"late"))
+    [(_, exchange)] = Run(messages)().calls
+    assert exchange.request_body == b"late"
+
+
+def test_a_message_of_any_kind_is_received(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run([{"type": "http.request", "body": 5}, *whole_stream()])()
+    [(_, exchange)] = run.calls
+    assert exchange.request_body is None
+    assert "TypeError" in caplog.text
 
 
 def test_select_widens_and_narrows() -> None:
@@ -185,7 +274,7 @@ def test_a_body_without_its_keys_is_the_empty_end() -> None:
     messages = [*whole_stream()[:-1], {"type": "http.response.body"}]
     run = Run(messages)()
     assert run.sent[-1] == {"type": "http.response.body"}
-    assert run.calls[0][1].ending is Ending.COMPLETE
+    assert run.calls[0][0].ending is Ending.COMPLETE
 
 
 def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
@@ -201,9 +290,74 @@ def test_the_call_does_not_wait_for_what_the_application_does_after() -> None:
     assert order == ["call", "background"]
 
 
+@pytest.mark.parametrize(
+    ("messages", "error", "interrupted"),
+    [
+        (whole_stream()[:3], None, "upstream"),
+        (whole_stream()[:3], RuntimeError("boom"), "upstream"),
+        (whole_stream()[:3], asyncio.CancelledError(), "client"),
+        ([*whole_stream()[:3], GONE], None, "client"),
+        ([*whole_stream()[:3], GONE], RuntimeError("boom"), "client"),
+        ([GONE, *whole_stream()[:2], body(b"", more=False)], None, "client"),
+        ([*whole_stream()[:3], body(b"", more=False)], None, None),
+        ([*whole_stream()[:-1], GONE], None, None),
+        ([*whole_stream(), GONE], RuntimeError("boom"), None),
+    ],
+    ids=[
+        *("returned", "raised", "cancelled", "gone", "gone, raised", "gone, sent"),
+        *("ended early", "gone after done", "gone after the end"),
+    ],
+)
+def test_who_interrupted(
+    messages: list[Message], error: BaseException | None, interrupted: str | None
+) -> None:
+    run = Run(messages, error=error)
+    with suppress(RuntimeError, asyncio.CancelledError):
+        run()
+    [(outcome, _)] = run.calls
+    assert outcome.interrupted == interrupted
+
+
+def test_a_failure_without_headers() -> None:
+    run = Run(
+        [{"type": "http.response.start", "status": 500}, body(b"x", more=False)]
+    )()
+    [(outcome, exchange)] = run.calls
+    assert (exchange.status, outcome.n_bytes) == (500, 1)
+
+
+def test_a_piece_that_stands_for_much_leaves_the_loop_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed(monkeypatch)
+    headers = [*SSE, (b"content-encoding", b"gzip")]
+    run = Run(
+        [start(headers=headers), body(BOMB), body(packed(b"")), body(b"", more=False)]
+    )
+    fed.run(run.app(run.scope, refuse, run._send))
+    assert max(fed.turns) <= MOST
+    [(outcome, _)] = run.calls
+    assert outcome.unwrap().choices[0].message.text() == "Hello"
+
+
+def test_nothing_is_left_of_a_request() -> None:
+    def count() -> int:
+        # Errors of other tests may hold some.
+        return sum(type(one).__name__ == "_Watch" for one in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        Run(whole_stream())()
+        assert count() == before
+    finally:
+        gc.enable()
+
+
 def test_no_final_body() -> None:
     run = Run(whole_stream()[:5])()
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.COMPLETE
     assert not outcome.done
 
@@ -213,7 +367,7 @@ def test_an_application_that_raises(error: BaseException) -> None:
     run = Run(whole_stream()[:3], error=error)
     with pytest.raises(type(error)):
         run()
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.TRUNCATED
     assert outcome.n_bytes == len(b"".join(HELLO[:2]))
 
@@ -225,8 +379,13 @@ def test_an_application_that_raises_before_it_answers() -> None:
     assert not run.calls
 
 
-def test_a_send_that_raises_is_the_application_s_own() -> None:
-    calls: list[Outcome] = []
+@pytest.mark.parametrize(
+    ("error", "interrupted"), [(OSError, "client"), (ValueError, "upstream")]
+)
+def test_a_send_that_raises_is_the_application_s_own(
+    error: type[Exception], interrupted: str
+) -> None:
+    calls: list[Outcome[Any]] = []
 
     async def app(_: Any, __: Any, send: Send) -> None:
         for message in whole_stream():
@@ -234,18 +393,19 @@ def test_a_send_that_raises_is_the_application_s_own() -> None:
 
     async def send(message: Message) -> None:
         if b"lo" in message.get("body", b""):
-            raise OSError("gone")
+            raise error("gone")
 
-    middleware = Middleware(app, lambda _, outcome: calls.append(outcome))
-    with pytest.raises(OSError, match="gone"):
+    middleware = Middleware(app, lambda outcome, _: calls.append(outcome))
+    with pytest.raises(error, match="gone"):
         asyncio.run(middleware(dict(SCOPE), refuse, send))
     assert [outcome.ending for outcome in calls] == [Ending.TRUNCATED]
+    assert calls[0].interrupted == interrupted
 
 
 def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
     released, done = asyncio.Event(), asyncio.Event()
     sent = asyncio.Event()
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
 
     async def app(_: Any, __: Any, send: Send) -> None:
         for message in whole_stream()[:3]:
@@ -253,7 +413,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
         sent.set()
         await asyncio.Event().wait()
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any], _: Any) -> None:
         await released.wait()
         calls.append(outcome)
         done.set()
@@ -277,7 +437,7 @@ def test_an_async_callback_runs_although_the_request_is_cancelled() -> None:
 
 def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None:
     # Starlette sends from a task of its own, and ends it when the response is complete.
-    calls: list[Outcome] = []
+    calls: list[Outcome[Any]] = []
     started, released = asyncio.Event(), asyncio.Event()
 
     async def app(_: Any, __: Any, send: Send) -> None:
@@ -290,7 +450,7 @@ def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None
         sender.cancel()
         await asyncio.wait([sender])
 
-    async def on_finish(_: Any, outcome: Outcome) -> None:
+    async def on_finish(outcome: Outcome[Any], _: Any) -> None:
         started.set()
         await released.wait()
         calls.append(outcome)
@@ -310,21 +470,93 @@ def test_the_request_waits_for_a_callback_whose_own_wait_was_cancelled() -> None
     asyncio.run(go())
 
 
-def test_a_select_that_is_async_is_refused() -> None:
-    async def select(_: Any) -> bool:
-        return False
+async def app(_: Any, __: Any, ___: Any) -> None: ...
 
-    with pytest.raises(TypeError, match="async"):
-        Run([], select=select)
+
+async def later(_: Any) -> bool:
+    return False
+
+
+def test_what_can_never_work_is_refused() -> None:
+    def note(*_: Any) -> None: ...
+
+    make: Any = Middleware
+    for args, options, fix in (
+        ((app, None), {}, r"on_finish\(outcome, exchange\)"),
+        ((app, lambda _: None), {}, r"on_finish\(outcome, exchange\)"),
+        ((None, note), {}, r"app\(scope, receive, send\)"),
+        ((lambda _, __: None, app), {}, r"app\(scope, receive, send\)"),
+        ((app, note), {"select": later}, "async"),
+        ((app, note), {"select": lambda: True}, r"select\(scope\)"),
+        ((app, note), {"select": "/v1"}, r"select\(scope\)"),
+        ((app, note), {"limits": 5}, r"Limits\(\)"),
+    ):
+        with pytest.raises(TypeError, match=fix):
+            make(*args, **options)
 
 
 def test_what_comes_after_the_end_is_not_ours(caplog: pytest.LogCaptureFixture) -> None:
     messages = [*whole_stream(), body(b"more", more=False)]
     run = Run(messages)()
     assert run.sent == messages
-    [(_, outcome)] = run.calls
+    [(outcome, _)] = run.calls
     assert outcome.ending is Ending.COMPLETE
     assert not caplog.text
+
+
+# --- Under hypercorn ------------------------------------------------------------------
+
+
+async def answer(scope: Any, receive: Any, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await receive()
+    for message in whole_stream()[:3]:
+        await send(message)
+    if "raises" in scope["path"]:
+        raise RuntimeError
+    if "listens" in scope["path"]:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    for message in whole_stream()[3:]:
+        await send(message)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_hypercorn_and_its_event_loops(loop: str) -> None:
+    pytest.importorskip("hypercorn")
+    pytest.importorskip(loop)
+    from tests.adapters.roads import read
+    from tests.adapters.server import hypercorn
+
+    outcomes: queue.Queue[tuple[Outcome[Any], Exchange]] = queue.Queue()
+
+    async def note(outcome: Outcome[Any], exchange: Exchange) -> None:
+        await sleep(0)
+        outcomes.put((outcome, exchange))
+
+    sleep: Any = importlib.import_module(loop).sleep
+    with hypercorn(Middleware(answer, note), loop) as address:
+        for name, interrupted in (
+            ("ends", None),
+            ("raises", "upstream"),
+            ("listens", "client"),
+        ):
+            pieces = read(f"{address}/{name}{PATH}")
+            assert next(pieces) == HELLO[0]
+            if name == "listens":
+                pieces.close()  # type: ignore[attr-defined]
+            with suppress(OSError, ValueError):
+                list(pieces)
+            outcome, exchange = outcomes.get(timeout=WAIT)
+            assert outcome.interrupted == interrupted
+            assert exchange.path == f"/{name}{PATH}"
+            assert exchange.request_body == b""
+    assert outcomes.empty()
 
 
 # --- Under uvicorn --------------------------------------------------------------------
@@ -359,10 +591,10 @@ def test_a_callback_that_blocks_does_not_keep_the_client_waiting(
 def test_a_client_that_is_killed(server: Upstream) -> None:
     from tests.adapters.server import Returns, relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     script = server.serve(Script(HELLO, end="open"))
     app = Returns(
-        Middleware(relay(lambda: script.url), lambda _, one: outcomes.put(one))
+        Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
     )
     with serving(app) as address:
         port = int(address.rpartition(":")[2])
@@ -386,10 +618,10 @@ def test_a_client_that_is_killed(server: Upstream) -> None:
 def test_a_client_that_is_slow(server: Upstream) -> None:
     from tests.adapters.server import relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     text = "x" * 10_000
     script = server.serve(Script(events(*[text] * 300)))
-    app = Middleware(relay(lambda: script.url), lambda _, one: outcomes.put(one))
+    app = Middleware(relay(lambda: script.url), lambda one, _: outcomes.put(one))
     with serving(app) as address:
         port = int(address.rpartition(":")[2])
         with socket.socket() as client:
@@ -416,12 +648,12 @@ def test_beside_the_gzip_of_starlette(*, outside: bool, server: Upstream) -> Non
     from tests.adapters.roads import read
     from tests.adapters.server import relay, serving
 
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: queue.Queue[Outcome[Any]] = queue.Queue()
     script = server.serve(Script(HELLO))
     app = relay(lambda: script.url)
     if outside:
         app = GZipMiddleware(app, minimum_size=1)
-    app = Middleware(app, lambda _, one: outcomes.put(one))
+    app = Middleware(app, lambda one, _: outcomes.put(one))
     if not outside:
         app = GZipMiddleware(app, minimum_size=1)
     with serving(app) as address:

@@ -64,6 +64,16 @@ def test_what_stands_behind_the_end_is_damage(coding: str, size: int) -> None:
         decode(encode(b"one", coding) + b"\n\n123456", coding, size)
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+def test_what_stands_before_the_damage_is_given_out(coding: str) -> None:
+    data = encode(TEXT, coding) + b"\n\n123456"
+    given: list[bytes] = []
+    body = Body(coding, limit=1 << 30).decode(data)
+    with pytest.raises(Undecodable):
+        given.extend(body)  # which keeps what came before
+    assert b"".join(given) == TEXT
+
+
 @pytest.mark.parametrize("coding", ["", "identity", " , Identity"])
 def test_no_coding(coding: str) -> None:
     assert decode(b"as it is", coding, 3) == b"as it is"
@@ -128,6 +138,18 @@ def test_events_that_shrink_well_are_no_bomb(coding: str) -> None:
         for n in range(60_000)
     )
     assert decode(encode(text, coding), coding, 5000, 1 << 30) == text
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip", "deflate", "br", "zstd"])
+def test_who_reads_can_leave_off_after_a_little(coding: str) -> None:
+    # However much one piece stands for, and where it stands for nothing.
+    data = encode(bytes(200_000), coding)
+    slices = list(Body(coding, limit=1 << 20).decode(data))
+    assert sum(map(len, slices)) == 200_000
+    assert max(map(len, slices)) <= 32 * 1024
+    if coding == "gzip":
+        data = packed(b"") * 10_000
+        assert len(list(Body(coding, limit=1 << 20).decode(data))) >= len(data) / 4096
 
 
 def test_a_bomb_in_a_bomb() -> None:

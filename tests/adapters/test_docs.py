@@ -84,7 +84,7 @@ def test_starlette(server: Upstream, capsys: pytest.CaptureFixture[str]) -> None
     app.mount("/", relay(lambda: script.url))
     with serving(app) as address:
         assert b"".join(read(f"{address}/v1/chat/completions")) == script.body
-    assert capsys.readouterr().out.startswith("/v1/chat/completions complete")
+    assert capsys.readouterr().out.startswith("/v1/chat/completions 200 complete")
 
 
 def test_openai(
@@ -98,7 +98,7 @@ def test_openai(
     ask = block("openai")["ask"]
     ask(script.url.removesuffix("/chat/completions"))
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"{script.url} complete")
+    assert last.startswith(f"{script.url} 200 complete")
 
 
 # --- Reducers -------------------------------------------------------------------------

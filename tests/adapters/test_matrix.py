@@ -1,5 +1,6 @@
 """Every adapter in every plight: the bytes as they came, one call, its verdict."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.adapters.roads import CONTEXT, ROADS, Seen, travel
 from tests.adapters.upstream import (
+    PATH,
     USAGE,
     Script,
     Upstream,
@@ -32,13 +34,19 @@ def road(request: pytest.FixtureRequest) -> Iterator[str]:
 def text(seen: Seen) -> str:
     completion = seen.outcome.completion
     assert completion is not None
-    return completion.choices[0].message.text()
+    return str(completion.choices[0].message.text())
 
 
-def check(seen: Seen, pieces: Sequence[bytes], ending: Ending) -> None:
+def check(
+    seen: Seen,
+    pieces: Sequence[bytes],
+    ending: Ending,
+    interrupted: str | None = None,
+) -> None:
     assert seen.body == b"".join(pieces)
     assert seen.outcome.ending is ending
     assert seen.outcome.n_bytes == len(seen.body)
+    assert seen.outcome.interrupted == interrupted
     # First the client, then the callback.
     assert seen.is_remote or seen.had == [len(seen.body)]
 
@@ -128,6 +136,7 @@ def test_a_reader_that_leaves_early(server: Upstream, road: str) -> None:
     assert seen.pieces == HELLO[:3]
     assert script.gone.wait(10)  # nothing of ours keeps the connection
     assert seen.outcome.ending is Ending.TRUNCATED
+    assert seen.outcome.interrupted == "client"
     # A proxy may have read one more than its client got.
     assert text(seen) in ("Hello", "Hello ")
     assert seen.contexts == ["of the request"] or road.startswith("asgi")
@@ -147,8 +156,21 @@ def test_an_upstream_that_dies(server: Upstream, road: str) -> None:
     seen = travel(road, script)
     assert seen.error is not None  # the reader is told as without us
     assert seen.pieces == HELLO[:3]
-    check(seen, HELLO[:3], Ending.TRUNCATED)
+    check(seen, HELLO[:3], Ending.TRUNCATED, "upstream")
     assert text(seen) == "Hello"
+
+
+def test_an_upstream_that_ends_too_early(server: Upstream, road: str) -> None:
+    # In good manners, so that nobody interrupted anything.
+    seen = travel(road, server.serve(Script(HELLO[:3])))
+    assert seen.error is None
+    check(seen, HELLO[:3], Ending.TRUNCATED)
+
+
+def test_an_upstream_that_dies_after_done(server: Upstream, road: str) -> None:
+    seen = travel(road, server.serve(Script(HELLO, end="death", stepped=True)))
+    assert seen.error is not None
+    check(seen, HELLO, Ending.COMPLETE)
 
 
 def test_an_upstream_that_dies_in_the_middle_of_a_coding(
@@ -160,6 +182,7 @@ def test_an_upstream_that_dies_in_the_middle_of_a_coding(
     assert seen.error is not None
     assert seen.body == b"".join(pieces)
     assert seen.outcome.ending is Ending.TRUNCATED
+    assert seen.outcome.interrupted == "upstream"
     assert seen.outcome.undecoded is None
     assert text(seen) == "Hello"
 
@@ -196,19 +219,97 @@ def test_a_whole_completion_in_gzip(server: Upstream, road: str) -> None:
     assert text(seen) == "Hello"
 
 
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_request_that_failed_says_why(
+    server: Upstream, road: str, status: int, kind: str, coding: str
+) -> None:
+    error = {"message": "no", "code": status}
+    body = json.dumps({"error": error}).encode()
+    pieces = encoded([body[:9], body[9:]], coding)
+    script = Script(pieces, status=status, kind=kind, coding=coding)
+    seen = travel(road, server.serve(script))
+    assert seen.error is None
+    assert seen.body == script.body
+    outcome = seen.outcome
+    assert (outcome.ending, outcome.error) == (Ending.ERROR, error)
+    assert outcome.interrupted is None
+    assert all(one.status == status for one in seen.exchanges)
+
+
+def test_a_page_in_place_of_an_answer_is_read_so_far(
+    server: Upstream, road: str
+) -> None:
+    pieces = [b"<!doctype html>\n<h1>Bad Gateway</h1>\n", b"x" * 200_000]
+    seen = travel(road, server.serve(Script(pieces, status=502, kind="text/html")))
+    assert seen.error is None
+    assert seen.body == b"".join(pieces)
+    assert seen.outcome.completion is None
+    assert seen.outcome.ending is Ending.FOREIGN
+    is_told = road.startswith(("tee", "atee"))  # by its caller what to watch
+    assert seen.outcome.n_bytes == (len(seen.body) if is_told else 64 * 1024)
+
+
+def test_a_request_that_failed_without_a_body(server: Upstream, road: str) -> None:
+    seen = travel(road, server.serve(Script([], status=401, kind="")))
+    check(seen, [], Ending.EMPTY)
+
+
+def test_an_answer_with_another_status_of_success(server: Upstream, road: str) -> None:
+    seen = travel(road, server.serve(Script(HELLO, status=201)))
+    check(seen, HELLO, Ending.COMPLETE)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(200, "text/plain"), (200, "text/html; x=text/event-stream"), (500, "")],
+    [
+        (200, "text/plain"),
+        (200, "text/html; x=text/event-stream"),
+        (200, ""),
+        (300, "text/event-stream"),
+    ],
 )
 def test_other_responses_are_not_watched(
     server: Upstream, road: str, status: int, kind: str
 ) -> None:
     if road.startswith(("tee", "atee")):
         pytest.skip("a tee is told by its caller what to watch")
-    script = Script(HELLO, status=status, kind=kind or "text/event-stream")
-    seen = travel(road, server.serve(script))
+    seen = travel(road, server.serve(Script(HELLO, status=status, kind=kind)))
     assert seen.body == b"".join(HELLO)
     assert seen.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/completions",
+        "/v1/messages",
+        "/openai/v1/responses/",
+        "/v1beta/models/m:streamGenerateContent",
+        "/v1beta/models/m:generateContent",
+    ],
+)
+def test_the_other_ways_to_ask(server: Upstream, road: str, path: str) -> None:
+    seen = travel(road, server.serve(Script(HELLO, path=path)))
+    check(seen, HELLO, Ending.COMPLETE)
+    assert all(one.path.endswith(path) for one in seen.exchanges)
+
+
+def test_the_exchange(server: Upstream, road: str) -> None:
+    if road.startswith(("tee", "atee")):
+        pytest.skip("a tee sees no exchange")
+    script = server.serve(Script(HELLO))
+    seen = travel(road, script)
+    [exchange] = seen.exchanges
+    assert (exchange.method, exchange.status) == ("POST", 200)
+    assert exchange.path.endswith(PATH)
+    assert exchange.url.startswith("http://")
+    assert exchange.url.partition("?")[0].endswith(exchange.path)
+    assert "host" in exchange.request_headers
+    assert exchange.response_headers["content-type"] == script.kind
+    assert exchange.request_body == b""
+    assert exchange.native is not None
 
 
 def test_a_callback_that_raises(

@@ -1,9 +1,11 @@
 """The recording proxy of the examples, run and used as its users would."""
 
 import asyncio
+import html
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sqlite3
@@ -12,9 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,13 +26,21 @@ for name in ("httpx", "jinja2", "starlette", "uvicorn"):
     pytest.importorskip(name)
 
 import httpx
+import msgspec
 import openai
 import uvicorn
 from openai.types.chat import ChatCompletionChunk
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
+
+from unstream import Accumulator
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "recording_proxy.py"
 WAIT = 20  # seconds after which a test has failed rather than waits
@@ -40,6 +52,9 @@ CALL = {
     "type": "function",
     "function": {"name": "weather", "arguments": '{"city": "<b>Bern</b>"}'},
 }
+
+RECORDS = "SELECT record FROM answer ORDER BY id"
+WIDE = b'{"stream":true,' + b",".join(b'"%d":0' % at for at in range(2_000_000)) + b"}"
 
 METHODS = ["GET", "DELETE", "OPTIONS", "PUT", "PATCH", "POST"]
 
@@ -54,7 +69,7 @@ class Upstream:
         self.go_on = threading.Event()
         self.gone = threading.Event()
         chat = Route("/v1/chat/completions", self.chat, methods=["POST"])
-        other = Route("/v1/{path:path}", self.other, methods=METHODS)
+        other = Route("/{path:path}", self.other, methods=METHODS)
         self.app = Starlette(routes=[chat, other])
 
     async def other(self, request: Request) -> Response:
@@ -63,6 +78,8 @@ class Upstream:
         answer = JSONResponse({"method": request.method, "n": 1.0}, 203)
         answer.headers.append("set-cookie", "a=1")
         answer.headers.append("set-cookie", "b=2")
+        answer.headers["connection"] = "x-hop, keep-alive"
+        answer.headers["x-hop"] = answer.headers["proxy-authenticate"] = "1"
         return answer
 
     async def chat(self, request: Request) -> Response:
@@ -75,8 +92,12 @@ class Upstream:
         if asked["model"] == "silent":
             await request.receive()  # which is that the client left
             self.gone.set()
-        if asked["model"] == "odd":
-            return JSONResponse({"object": "chat.completion", "model": {"a": 2**70}})
+        if asked["model"] == "page":
+            return HTMLResponse("<h1>Bad gateway</h1>", 502)
+        if asked["model"] == "told":
+            return Response(asked["answer"], media_type="application/json")
+        if asked["model"] == "wide":
+            return Response(WIDE, media_type="application/json")
         if not asked.get("stream"):
             message = {"role": "assistant", "content": "All at once"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -152,12 +173,13 @@ def upstream(listening: tuple[Upstream, str]) -> Upstream:
 class Proxy:
     """The example in a process of its own, at an upstream."""
 
-    def __init__(self, upstream: str, database: Path) -> None:
+    def __init__(self, upstream: str, database: Path, hosts: str = "") -> None:
         self.database = database
         self.may_fail = False
+        options = {"DATABASE": str(database), "PORT": "0", "HOSTS": hosts}
         self.process = subprocess.Popen(  # noqa: S603 - our own example
             [sys.executable, SCRIPT, upstream],
-            env={**os.environ, "DATABASE": str(database), "PORT": "0"},
+            env={**os.environ, **options},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -184,22 +206,31 @@ class Proxy:
 
     def rows(self) -> list[dict[str, Any]]:
         connection = sqlite3.connect(self.database)
-        connection.row_factory = sqlite3.Row
-        rows = [dict(row) for row in connection.execute("SELECT * FROM record")]
+        rows = [json.loads(row[0]) for row in connection.execute(RECORDS)]
         connection.close()
-        for row in rows:
-            for name in ("timing", "usage", "error", "completion"):
-                row[name] = json.loads(row[name])
         return rows
 
     def row(self) -> dict[str, Any]:
         """Wait for the one record."""
+        [row] = self.wait(1)
+        return row
+
+    def wait(self, n: int) -> list[dict[str, Any]]:
+        """Wait for as many records."""
         until = time.monotonic() + WAIT
-        while not (rows := self.rows()):  # another process makes it: nothing to await
+        # Another process makes them: there is nothing to await.
+        while len(rows := self.rows()) < n:
             assert time.monotonic() < until, "".join(self.log)
             time.sleep(0.01)
-        assert len(rows) == 1
-        return rows[0]
+        assert len(rows) == n
+        return rows
+
+    def send(self, request: bytes) -> bytes:
+        """Send a request that says `connection: close`; return what comes."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
 @pytest.fixture
@@ -255,8 +286,10 @@ def test_a_stream_is_recorded_with_a_usage_that_the_client_does_not_see(
     assert json.loads(body)["stream_options"] == {"include_usage": True}
 
     row = proxy.row()
-    assert (row["model"], row["ending"], row["usage"]) == ("m", "complete", USAGE)
-    assert row["error"] is None
+    made = row["completion"]
+    assert (made["model"], row["ending"], made["usage"]) == ("m", "complete", USAGE)
+    assert row["error"] is row["interrupted"] is None
+    assert row["status"] == 200
     assert 0 < row["timing"]["first_byte"] <= row["timing"]["first_content"]
     assert row["timing"]["first_content"] <= row["timing"]["total"] < WAIT
     [choice] = row["completion"]["choices"]
@@ -274,7 +307,7 @@ def test_a_client_that_asks_sees_the_usage(
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 18
     assert upstream.seen[0][2].count(b"include_usage") == 1
-    assert proxy.row()["usage"] == USAGE
+    assert proxy.row()["completion"]["usage"] == USAGE
 
 
 def test_each_chunk_comes_as_it_is_sent(
@@ -298,7 +331,7 @@ def test_a_whole_completion_is_recorded_too(
     assert made.choices[0].message.content == "All at once"
     assert b"stream_options" not in upstream.seen[0][2]
     row = proxy.row()
-    assert (row["ending"], row["usage"]) == ("complete", USAGE)
+    assert (row["ending"], row["completion"]["usage"]) == ("complete", USAGE)
     assert row["completion"]["choices"][0]["message"]["content"] == "All at once"
 
 
@@ -311,7 +344,7 @@ def test_what_a_client_that_left_received_is_recorded(
     assert upstream.gone.wait(WAIT)  # which tells the upstream as well
     assert not upstream.go_on.is_set()
     row = proxy.row()
-    assert row["ending"] == "truncated"
+    assert (row["ending"], row["interrupted"]) == ("truncated", "client")
     assert row["completion"]["choices"][0]["message"]["content"] == "Hello "
 
 
@@ -323,7 +356,7 @@ def test_an_upstream_that_dies_is_recorded_and_not_covered_up(
     with pytest.raises((httpx.HTTPError, openai.APIConnectionError)):
         list(chunks)
     row = proxy.row()
-    assert row["ending"] == "truncated"
+    assert (row["ending"], row["interrupted"]) == ("truncated", "upstream")
     assert row["completion"]["choices"][0]["message"]["content"] == "Hello "
 
 
@@ -338,40 +371,24 @@ def test_a_client_that_leaves_before_the_answer_lets_the_upstream_go(
     assert upstream.gone.wait(WAIT)
 
 
-def test_the_client_does_not_wait_for_the_database(proxy: Proxy) -> None:
-    lock = sqlite3.connect(proxy.database, isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
-    for asked in ({"stream": True}, {}):
-        # SQLite waits for 5 seconds by itself.
-        answer = httpx.post(
-            proxy.url + "/v1/chat/completions", json={"model": "m", **asked}, timeout=3
-        )
-        assert answer.status_code == 200
-    lock.execute("ROLLBACK")
-    lock.close()
-    until = time.monotonic() + WAIT
-    while len(proxy.rows()) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def test_what_is_not_written_yet_is_written_at_the_end(
-    proxy: Proxy, client: openai.OpenAI
+@pytest.mark.parametrize(
+    ("model", "status", "error", "said"),
+    [
+        ("busy", 429, {"message": "slow down", "type": "rate", "code": "r"}, "slow"),
+        ("page", 502, None, "<h1>Bad gateway</h1>"),
+    ],
+)
+def test_what_failed_is_recorded_with_its_body(
+    proxy: Proxy, *, model: str, status: int, error: Any, said: str
 ) -> None:
-    lock = sqlite3.connect(proxy.database, isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
-    list(stream(client, "m"))
-    proxy.process.terminate()
-    lock.execute("ROLLBACK")
-    lock.close()
-    proxy.process.wait(WAIT)
-    assert [row["ending"] for row in proxy.rows()] == ["complete"]
-
-
-def test_a_model_of_another_type_is_recorded(proxy: Proxy) -> None:
-    httpx.post(proxy.url + "/v1/chat/completions", json={"model": "odd"})
-    assert "'a'" in proxy.row()["model"]
-    assert httpx.get(proxy.url + "/1").status_code == 200
+    answer = ask(proxy, model=model, stream=True)
+    assert answer.status_code == status
+    row = proxy.row()
+    assert (row["status"], row["error"], row["completion"]) == (status, error, None)
+    assert said in row["said"]
+    page = httpx.get(proxy.url + "/1")
+    assert (page.status_code, said in html.unescape(page.text)) == (200, True)
+    assert str(status) in httpx.get(proxy.url).text
 
 
 def test_a_base_url_may_end_in_a_slash(
@@ -383,6 +400,17 @@ def test_a_base_url_may_end_in_a_slash(
     finally:
         proxy.close()
     assert [path for path, _, _ in upstream.seen] == ["/v1/models?"]
+
+
+def test_a_base_url_may_have_a_path(
+    upstream: Upstream, listening: tuple[Upstream, str], tmp_path: Path
+) -> None:
+    proxy = Proxy(listening[1] + "/tenant/v1", tmp_path / "recordings.sqlite")
+    try:
+        assert httpx.get(proxy.url + "/v1/models?a=b").status_code == 203
+    finally:
+        proxy.close()
+    assert [path for path, _, _ in upstream.seen] == ["/tenant/v1/models?a=b"]
 
 
 def test_without_an_upstream_it_says_how_it_is_run() -> None:
@@ -430,11 +458,241 @@ def test_other_paths_pass_as_they_are(upstream: Upstream, proxy: Proxy) -> None:
             assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
             assert len(answer.headers.get_list("date")) == 1
             assert answer.headers["content-length"] == str(len(answer.content))
+            # Nor may a page of the upstream's read the recordings.
+            assert answer.headers["content-security-policy"] == "sandbox"
     where, headers, _ = upstream.seen[-1]
     assert where == "/v1/models/org%2Fname?a=1&a=%20"
     assert headers["x-mine"] == "1"
     assert "cookie" not in headers  # nobody gets what another was given
     assert proxy.rows() == []
+
+
+# --- Who may ask for what -------------------------------------------------------------
+
+
+def get(target: str, host: str = "localhost") -> bytes:
+    head = f"GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close"
+    return f"{head}\r\n\r\n".encode()
+
+
+OUT = [
+    "/v1/../x",
+    "/v1/./x",
+    "/v1/%2e%2e/x",
+    "/v1/.%2E/x",
+    "/v1/a/..%2fx",
+    "/v1/..",
+    "/v1/..\\x",
+    "/v1/..%5cx",
+    "/v1%2f..%2fx",
+    "/%76%31/x",
+]
+
+
+@pytest.mark.parametrize("path", OUT)
+def test_a_path_that_leads_out_of_v1_goes_nowhere(
+    path: str, upstream: Upstream, proxy: Proxy
+) -> None:
+    answer = proxy.send(get(path))
+    assert answer.split(b" ")[1] in (b"400", b"404")
+    assert not upstream.seen
+
+
+def test_no_path_leads_to_another_host(upstream: Upstream, proxy: Proxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0)
+        host = f"127.0.0.1:{other.getsockname()[1]}"
+        for path in (f"%2fv1%2f@{host}/x", f"/v1%2f@{host}/x", f"//{host}/v1/x"):
+            assert proxy.send(get(path)).startswith(b"HTTP/1.1 4")
+        with pytest.raises(BlockingIOError):  # nobody came
+            other.accept()
+    assert not upstream.seen
+
+
+def test_names_with_dots_and_escapes_stay(upstream: Upstream, proxy: Proxy) -> None:
+    for path in ("/v1/a..b/x.", "/v1/.x/...", "/v1/@host:1/x", "/v1/a%2520b%5B"):
+        proxy.send(get(path))
+        assert upstream.seen[-1][0] == path + "?"
+
+
+def test_what_belongs_to_a_connection_stays_there(
+    upstream: Upstream, proxy: Proxy
+) -> None:
+    sent = {
+        "connection": "close, X-Mine",
+        "x-mine": "1",
+        "proxy-authorization": "Basic c2VjcmV0",
+        "proxy-connection": "keep-alive",
+        "te": "trailers",
+        "keep-alive": "timeout=5",
+        "x-end": "to end",
+    }
+    answer = httpx.get(proxy.url + "/v1/models", headers=sent)
+    [(_, got, _)] = upstream.seen
+    assert sent.keys() & got.keys() <= {"connection", "x-end"}
+    assert "x-mine" not in got.get("connection", "").lower()
+    assert got["x-end"] == "to end"
+    assert not {"x-hop", "proxy-authenticate"} & answer.headers.keys()
+
+
+EVIL_HOSTS = ["evil.example", "127.0.0.1.evil.example:80", "evil.example:127", ""]
+
+
+@pytest.mark.parametrize("path", ["/", "/1", "/v1/models"])
+@pytest.mark.parametrize("host", EVIL_HOSTS)
+def test_a_name_that_is_not_ours_is_not_answered(
+    host: str, path: str, upstream: Upstream, proxy: Proxy
+) -> None:
+    answer = proxy.send(get(path, host))
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert not upstream.seen
+
+
+def test_names_that_are_ours(
+    upstream: Upstream, listening: tuple[Upstream, str], tmp_path: Path
+) -> None:
+    hosts = "a.example b.example"
+    proxy = Proxy(listening[1], tmp_path / "recordings.sqlite", hosts)
+    try:
+        names = ["LOCALHOST:8900", "127.0.0.1", "[::1]:1", "A.example:80", "b.example"]
+        for at, host in enumerate(names):
+            httpx.get(proxy.url + "/v1/models", headers={"host": host})
+            assert len(upstream.seen) == at + 1
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.2"])
+def test_a_page_of_another_site_may_not_post(
+    origin: str, upstream: Upstream, proxy: Proxy
+) -> None:
+    # As a browser sends it without asking: a simple request, in terms of CORS.
+    simple = {"origin": origin, "content-type": "text/plain"}
+    address = proxy.url + "/v1/chat/completions"
+    answer = httpx.post(address, content=b'{"model":"m"}', headers=simple)
+    assert answer.status_code == 403
+    asks = {"origin": origin, "access-control-request-method": "POST"}
+    assert httpx.options(address, headers=asks).status_code == 403
+    assert not upstream.seen
+    own = {"origin": proxy.url}
+    assert httpx.post(address, json={"model": "m"}, headers=own).status_code == 200
+
+
+# --- The database ---------------------------------------------------------------------
+
+
+def ask(proxy: Proxy, timeout: float = WAIT, **asked: Any) -> httpx.Response:
+    return httpx.post(
+        proxy.url + "/v1/chat/completions",
+        json={"model": "m", **asked},
+        timeout=timeout,
+    )
+
+
+@contextmanager
+def locked(proxy: Proxy) -> Iterator[None]:
+    lock = sqlite3.connect(proxy.database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+
+
+# SQLite waits for 5 seconds by itself.
+SOON = 4
+
+
+def test_nobody_waits_for_a_database_that_is_locked(proxy: Proxy) -> None:
+    with locked(proxy):
+        for asked in ({"stream": True}, {}):
+            assert ask(proxy, SOON, **asked).status_code == 200
+        for path in ("/", "/1", "/favicon.ico"):
+            assert httpx.get(proxy.url + path, timeout=SOON).status_code == 503
+        time.sleep(SOON + 2)  # and nothing is lost meanwhile
+    proxy.wait(2)
+
+
+def test_a_database_that_is_locked_does_not_keep_it_from_ending(proxy: Proxy) -> None:
+    with locked(proxy):
+        for _ in range(5):
+            ask(proxy)
+        proxy.process.terminate()
+        assert proxy.process.wait(WAIT / 2) is not None
+
+
+def test_what_waits_for_the_database_is_bounded(tmp_path: Path) -> None:
+    example = runpy.run_path(str(SCRIPT))
+    proxy = SimpleNamespace(database=tmp_path / "recordings.sqlite")
+    recorder = example["Recorder"](str(proxy.database))
+    exchange = SimpleNamespace(status=200, native=httpx.Response(200))
+    outcome = msgspec.structs.replace(Accumulator().finish(), n_bytes=1 << 20)
+    with locked(cast("Proxy", proxy)):
+        for _ in range(200):
+            recorder(outcome, exchange)
+        assert recorder.queue.qsize() <= 65
+        small = msgspec.structs.replace(outcome, n_bytes=0)
+        recorder._taken = recorder._written = 0
+        for _ in range(2000):
+            recorder(small, exchange)
+        assert recorder.queue.qsize() <= 1001
+    recorder.queue.put(None)
+    recorder.join(WAIT)
+
+
+def test_what_is_not_written_yet_is_written_at_the_end(
+    proxy: Proxy, client: openai.OpenAI
+) -> None:
+    with locked(proxy):
+        list(stream(client, "m"))
+        proxy.process.terminate()
+    proxy.process.wait(WAIT)
+    assert [row["ending"] for row in proxy.rows()] == ["complete"]
+
+
+def test_the_database_is_nobody_elses(
+    listening: tuple[Upstream, str], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
+    old.touch(0o644)
+    for database in (old, new):
+        Proxy(listening[1], database).close()
+        assert database.stat().st_mode & 0o777 == 0o600
+
+
+# --- The loop -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/other/chat/completions", WIDE),
+        ("/v1/chat/completions", b'{"model": "wide"}'),
+    ],
+    ids=["request", "response"],
+)
+def test_a_body_of_many_keys_does_not_stop_the_others(
+    path: str, body: bytes, proxy: Proxy
+) -> None:
+    ended: list[float] = []
+
+    def post() -> None:
+        httpx.post(proxy.url + path, content=body, timeout=6 * WAIT)
+        ended.append(time.monotonic())
+
+    with httpx.Client(base_url=proxy.url, timeout=6 * WAIT) as others:
+        others.get("/v1/models")
+        thread = threading.Thread(target=post)
+        thread.start()
+        begun, longest = time.monotonic(), 0.0
+        while thread.is_alive() or time.monotonic() - begun < 1:
+            asked = time.monotonic()
+            others.get("/v1/models")
+            longest = max(longest, time.monotonic() - asked)
+        thread.join()
+    # What would be read in one go takes about all of the time.
+    assert longest < max(ended[0] - begun, 2) / 3
 
 
 # --- The page -------------------------------------------------------------------------
@@ -507,36 +765,95 @@ def test_the_page_shows_odd_completions(proxy: Proxy, client: openai.OpenAI) -> 
     shown = httpx.get(proxy.url + "/1")
     assert shown.status_code == 200
     assert "truncated" in shown.text
-    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    policy = shown.headers["content-security-policy"]
+    assert {"default-src 'none'", "frame-ancestors 'none'"} <= {*policy.split("; ")}
+    assert "script" not in policy
 
 
-ODD: list[Any] = [5, "x", [1, "x", None], {"a": {"b": [1]}}, None, True]
+# Values of every type, in every place that the page looks at.
+ODD: list[Any] = [5, -1.5, "x", "", [], [1, "x", None, [{}]], {}, {"a": {"b": [1]}}]
+ODD += [None, True, [{"index": []}], [{"message": 5}], [{"message": {"tool_calls": 1}}]]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
-def test_the_page_shows_values_of_any_type(odd: Any, proxy: Proxy) -> None:
-    message = dict.fromkeys(
-        (
-            *("content", "reasoning_content", "refusal", "audio", "function_call"),
-            *("tool_calls", "role"),
-        ),
-        odd,
+def hostile() -> Iterator[bytes]:
+    """Make bodies that are no completions, though they say so."""
+    message = {"role": "assistant", "content": "x"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    whole = {"object": "chat.completion", "model": "m", "choices": [choice]}
+    names = ("content", "reasoning_content", "reasoning", "refusal", "audio", "role")
+    for odd in ODD:
+        bodies = [{**whole, key: odd} for key in ("choices", "model", "usage", "error")]
+        choices = [{**choice, key: odd} for key in choice]
+        choices += [{**choice, "message": {**message, key: odd}} for key in names]
+        for call in ({"function": odd}, {"custom": odd}, {"function": {"name": odd}}):
+            choices.append({"message": {"tool_calls": [odd, call]}})
+        choices += [{"message": {"tool_calls": odd, "function_call": odd}}, {}]
+        bodies += [{**whole, "choices": [odd, one]} for one in choices]
+        bodies += [{**whole, "usage": {"prompt_tokens": odd, "details": odd}}]
+        yield from (json.dumps(body).encode() for body in bodies)
+    yield from (
+        b"{}",
+        b"[]",
+        b"5",
+        b"<p>",
+        b"",
+        b'{"error":',
+        b'{"error":{"code":9e999}}',
     )
-    calls = {"tool_calls": [odd, {"function": odd}, {"custom": {"name": odd}}]}
-    for said in (message, calls):
-        choice = {"index": odd, "message": said, "finish_reason": odd}
-        whole = {"choices": [choice], "usage": odd, "model": odd}
-        with sqlite3.connect(proxy.database) as connection:
-            connection.execute(
-                "INSERT INTO record VALUES (NULL, 'now', 'm', 'error', ?, ?, ?, ?)",
-                [json.dumps(value) for value in ({"total": odd}, odd, odd, whole)],
-            )
-        connection.close()
-    assert httpx.get(proxy.url + "/").status_code == 200
-    for number in (1, 2):
-        shown = httpx.get(f"{proxy.url}/{number}")
-        assert shown.status_code == 200
-        assert "The completion as JSON" in shown.text
+    yield b'{"object":"chat.completion","choices":[],"model":"\\ud800\\u0000"}'
+    yield b'{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":1%b}}' % (
+        b"0" * 400
+    )
+    yield (
+        b'{"object":"chat.completion","choices":[],"x":'
+        + b"[" * 140
+        + b"]" * 140
+        + b"}"
+    )
+
+
+def test_every_record_has_a_page(proxy: Proxy) -> None:
+    bodies = list(hostile())
+    with httpx.Client(base_url=proxy.url, timeout=WAIT) as client:
+        for body in bodies:
+            told = {"model": "told", "answer": body.decode()}
+            answer = client.post("/v1/chat/completions", json=told)
+            assert answer.content == body
+        proxy.wait(len(bodies))
+        for number, body in enumerate(bodies, 1):
+            page = client.get(f"/{number}")
+            assert (page.status_code, body) == (200, body)
+            assert "as JSON" in page.text
+        assert client.get("/").status_code == 200
+    assert "not recorded" not in "".join(proxy.log)
+
+
+def test_the_list_reads_no_record(proxy: Proxy) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the system does not say what a process held at most")
+    answer = whole_of("x" * (1 << 20))
+    for _ in range(40):
+        ask(proxy, model="told", answer=answer)
+    proxy.wait(40)
+
+    def peak() -> int:
+        """Return the most that it held since the last call, in KiB."""
+        process = Path(f"/proc/{proxy.process.pid}")
+        status = (process / "status").read_text()
+        (process / "clear_refs").write_text("5")
+        return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+
+    peak()
+    before = peak()
+    assert httpx.get(proxy.url + "/favicon.ico").status_code == 404
+    assert httpx.get(proxy.url).status_code == 200
+    assert peak() - before < 10 * 1024  # a quarter of what the records are long
+
+
+def whole_of(text: str) -> str:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return json.dumps({"object": "chat.completion", "choices": [choice]})
 
 
 @pytest.mark.parametrize("number", ["9" * 23, "x", "1/2", "-1", "%00"])

@@ -30,6 +30,7 @@ class Script:
     status: int = 200
     kind: str = "text/event-stream; charset=utf-8"
     coding: str = ""
+    path: str = PATH
     url: str = ""
     n_requests: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
@@ -50,9 +51,10 @@ class Script:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.n_requests += 1
-        coding = f"content-encoding: {self.coding}\r\n" if self.coding else ""
+        fields = {"content-type": self.kind, "content-encoding": self.coding}
+        lines = [f"{name}: {value}\r\n" for name, value in fields.items() if value]
         writer.write(
-            f"HTTP/1.1 {self.status} X\r\ncontent-type: {self.kind}\r\n{coding}"
+            f"HTTP/1.1 {self.status} X\r\n{''.join(lines)}"
             "transfer-encoding: chunked\r\nconnection: close\r\n\r\n".encode()
         )
         gone = asyncio.ensure_future(reader.read())
@@ -96,7 +98,7 @@ class Upstream:
     def serve(self, script: Script) -> Script:
         """Take a script; its `url` is set from here on."""
         name = f"/{len(self._scripts)}"
-        script.url = f"http://127.0.0.1:{self.port}{name}{PATH}"
+        script.url = f"http://127.0.0.1:{self.port}{name}{script.path}"
         script._loop = self._loop
         self._scripts[name] = script
         return script
@@ -136,7 +138,7 @@ class Upstream:
             target = head.split(b" ")[1].decode().partition("?")[0]
             name = "/" + target.split("/")[1]
             script = self._scripts[name]
-            if name == target.removesuffix(PATH):
+            if name == target.removesuffix(script.path):
                 await script.play(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -228,6 +230,10 @@ def whole(text: str) -> bytes:
     ).encode()
 
 
-def packed(data: bytes) -> bytes:
+def packed(data: bytes, level: int = 9) -> bytes:
     """Compress with gzip."""
-    return gzip.compress(data)
+    return gzip.compress(data, level)
+
+
+SPARSE = b": \n" * 100_000  # much, that stands for nothing
+BOMB = packed(SPARSE + b"".join(events("Hel", "lo")))

@@ -21,7 +21,8 @@ from unstream._json import Json, dump, is_object
 from unstream._outcome import Arguments, judge
 from unstream._rules import (
     CHANGED,
-    Effect,
+    HELD,
+    Did,
     Effects,
     Grown,
     Rules,
@@ -33,6 +34,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream.chat._schema import ToolCallDelta
 
 __all__ = ["CALL", "FUNCTION", "Calls", "Room", "to_index"]
 
@@ -82,7 +84,27 @@ class Calls(Grown):
         self._by_id: dict[str, _Call] = {}
         self._newest: _Call | None = None
 
-    def add(self, sent: State) -> StringIO | Effect | None:
+    def add_plain(self, sent: ToolCallDelta) -> Did:
+        """Take the next piece of a call that has nothing rare in it."""
+        function, call = sent.function, self._by_index.get(sent.index)
+        # Most often it is more of the arguments of a call that is known by its index.
+        if (
+            call is not None
+            and function is not None
+            and not (sent.id or sent.type or function.name)
+            and call.key == "function"
+            and call.text.tell() > len(_PLACEHOLDER)
+        ):
+            if not function.arguments:
+                return None
+            call.text.write(function.arguments)
+            return ("arguments", function.arguments, call.text)
+        plain: State = {"index": sent.index, "id": sent.id, "type": sent.type}
+        if function is not None:
+            plain["function"] = {"name": function.name, "arguments": function.arguments}
+        return self.add(plain)
+
+    def add(self, sent: State) -> Did:
         """Take the next piece of a call; say what it did, as a rule does."""
         piece = _Piece(sent)
         n, at_index = len(self._calls), self._by_index.get(piece.index)
@@ -114,8 +136,9 @@ class Calls(Grown):
             changed = True
         # Without an index, a name may begin a new call the next time.
         if changed or effects or (piece.name and piece.index is None):
-            return CHANGED
-        return call.text if piece.text else None
+            opened = n != len(self._calls) or any(did is HELD for _, _, did in effects)
+            return HELD if opened else CHANGED
+        return (piece.place, piece.text, call.text) if piece.text else None
 
     def _add_name(self, call: "_Call", name: str) -> bool:
         """Take a name, or a fragment of one; say whether it changed anything."""
@@ -124,7 +147,7 @@ class Calls(Grown):
         # Fragments come before the arguments begin (watsonx).
         if call.name and call.text.tell():
             self._room.note("name_changed")
-            return False
+            return True  # so that it is noted again, each time
         call.name.append(name)
         call.name_size += len(name)
         return True
@@ -178,10 +201,6 @@ class Calls(Grown):
             self._by_id[piece.id] = call
         return call
 
-    def text_of(self, sent: State) -> str:
-        """Return the text that a piece appended."""
-        return _Piece(sent).text
-
     def count_several(self) -> int:
         """Count the calls whose arguments are more than one JSON document."""
         return sum(call.is_several() for call in self._calls)
@@ -197,7 +216,19 @@ class Calls(Grown):
 class _Piece:
     """What a piece says, read leniently."""
 
-    __slots__ = ("body", "id", "index", "is_set", "key", "name", "says", "text", "twin", "type")
+    __slots__ = (
+        "body",
+        "id",
+        "index",
+        "is_set",
+        "key",
+        "name",
+        "place",
+        "says",
+        "text",
+        "twin",
+        "type",
+    )
 
     def __init__(self, sent: State) -> None:
         self.index = to_index(sent.get("index"))
@@ -214,9 +245,8 @@ class _Piece:
             elif any(custom.values()):
                 self.twin = custom
         self.name = _named(self.body.get("name"))
-        self.text = _written(
-            self.body.get("input" if self.key == "custom" else "arguments")
-        )
+        self.place = "input" if self.key == "custom" else "arguments"
+        self.text = _written(self.body.get(self.place))
         self.says = bool(self.name or self.text or _has_rest(self.body))
         self.is_set = bool(self.id or self.says) or any(
             value is not None and key not in _KNOWN for key, value in sent.items()

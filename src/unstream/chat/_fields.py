@@ -13,6 +13,7 @@ from typing import Final
 
 from unstream._json import Json
 from unstream._rules import (
+    CHANGED,
     Did,
     Rules,
     State,
@@ -53,7 +54,12 @@ __all__ = ["CHOICE", "DELTA", "TOP"]
 
 def usage(state: State, key: str, value: Json) -> Did:
     """Merge a usage field by field; one that is no object, or empty, is none."""
-    return merge(state, key, value) if type(value) is dict and value else None
+    if type(value) is not dict or not value:
+        return None
+    if key not in state:
+        state[key] = value
+        return CHANGED  # as every stream does, once
+    return merge(state, key, value)
 
 
 def finish_reason(state: State, key: str, value: Json) -> Did:
@@ -129,4 +135,3 @@ DELTA: Final = table(
 
 table(ToolCallDelta, CALL)
 table(FunctionDelta, FUNCTION)
-

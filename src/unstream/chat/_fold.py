@@ -5,22 +5,26 @@ probabilities), what ends a choice and a stream, and what else may stand in one.
 is particular to a key is a row in `_fields`, how calls are told apart is in `_calls`.
 """
 
-from io import SEEK_END, BytesIO
+from io import StringIO
 from typing import Final
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
+from unstream._structs import convert
 from unstream._rules import (
     CHANGED,
     DROPPED,
+    HELD,
+    Did,
+    Effect,
+    Effects,
     State,
     fold,
     grow,
-    is_empty,
+    is_exact,
     last,
     merge,
     settle,
@@ -28,8 +32,17 @@ from unstream._rules import (
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
-from unstream.chat._repeat import Repeats
-from unstream.chat._schema import ChatCompletion, Logprobs
+from unstream.chat._repeat import MISFITS, Repeats
+from unstream.chat._schema import (
+    NULL,
+    ChatCompletion,
+    Chunk,
+    ChunkChoice,
+    Logprobs,
+    decode_chunk,
+)
+from unstream.chat._tokens import JsonArray, raw_logprobs
+from unstream.sse import Run
 
 __all__ = ["ChatFold"]
 
@@ -40,7 +53,18 @@ _OURS: Final = frozenset(
     ("choices", "id", "object", "created", "model", "usage", "error", "x_groq")
 )
 _LF: Final = ord("\n")
-_BESIDE_ERROR: Final = ("id", "created", "model", "usage")
+# What changes from chunk to chunk where nothing else does.
+_APART: Final = ("usage", "obfuscation", "p")
+# The fields of a chunk that are folded where they change.
+_PLAIN: Final = tuple(
+    key
+    for key in Chunk.__struct_fields__
+    if key not in ("object", "choices", "usage", "obfuscation", "p")
+)
+# After so many events that were decoded in vain, so many are not.
+_ODD: Final = 3
+_MANY_ODD: Final = 64
+_BESIDE_ERROR: Final = ("id", "created", "model")
 
 
 class ChatFold(Fold[ChatCompletion]):
@@ -49,11 +73,28 @@ class ChatFold(Fold[ChatCompletion]):
     kind = ChatCompletion
     name = "chat"
 
-    __slots__ = ("_body", "_calls_left", "_choices", "_inner", "_repeats", "_top")
+    __slots__ = (
+        "_body",
+        "_calls_left",
+        "_choices",
+        "_id",
+        "_inner",
+        "_n_odd",
+        "_odd",
+        "_plain",
+        "_repeats",
+        "_seen",
+        "_top",
+    )
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
+        self._plain: Chunk | None = None  # the same, decoded into a Struct
+        self._odd = 0  # events that are not to be decoded into Structs
+        self._n_odd = 0
+        self._id = ""  # of the last chunk that had one
+        self._seen: State | None = None  # what stood beside the choices, last
         self._inner: State = {}  # the usage that stood in choices
         self._choices: dict[int, _Choice] = {}
         self._calls_left = limits.tool_calls
@@ -62,12 +103,18 @@ class ChatFold(Fold[ChatCompletion]):
 
     # --- Payloads ---------------------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
-        """Fold payloads; see `Fold.take`."""
+    def take(self, payloads: Run, at: int, like: int) -> int:
+        """Fold payloads; see `Fold.take`.
+
+        Three roads, from the cheapest to the one that takes everything: an event that
+        is like an earlier one (`_repeat`); one of keys that nearly all events have,
+        decoded into Structs; and any object, by its tables.
+        """
         repeats, n = self._repeats, len(payloads)
         self.record = None
         alike = 0
         while at < n:
+            chunk: Chunk | None = None
             if repeats.is_ready and like > 1:
                 start = at
                 at = repeats.take(payloads, at)
@@ -75,64 +122,216 @@ class ChatFold(Fold[ChatCompletion]):
                 alike += at - start
                 if at == n:
                     break
+                chunk = repeats.missed
             data = payloads[at]
-            if _LF in data or (sent := self.read(data)) is None:
+            if chunk is None:
+                chunk = self._decode(data)
+            if _LF in data:
                 self.record = None
                 break
+            if chunk is None or not self._add_chunk(chunk, data, learns=like > 1):
+                sent = self.read(data)
+                if sent is None:
+                    self.record = None
+                    break
+                self.n_events += 1
+                self.add(sent, data)
+                if self.record and like > 1:
+                    repeats.learn_from(data, self.record)
             at += 1
-            self.n_events += 1
-            self.add(sent, data)
             if self.record is None:
                 alike = 0
                 continue
             alike += 1
             if alike >= like:
                 break
-            repeats.learn(data, self.record)
         return at
+
+    def _decode(self, data: bytes) -> Chunk | None:
+        """Decode an event of keys that nearly all have; None where it is none."""
+        if self._odd:
+            # To find that out by a failed decode costs as much as a decode.
+            self._odd -= 1
+            return None
+        try:
+            return decode_chunk(data)
+        except MISFITS:
+            self._n_odd += 1
+            if self._n_odd == _ODD:
+                self._n_odd, self._odd = 0, _MANY_ODD
+            return None
+
+    def _add_chunk(self, chunk: Chunk, data: bytes, *, learns: bool) -> bool:
+        """Fold an event that has one choice, or none, and nothing rare in it.
+
+        Return False, with nothing done, where it has.
+        """
+        choices = chunk.choices
+        if type(chunk) is not Chunk or self.done or chunk.object == "error":
+            return False
+        usage: State | None = None
+        if chunk.usage != NULL:
+            usage = self.read(bytes(chunk.usage))  # strictly, in its place
+            if usage is None:
+                return False
+        if choices:
+            choice = choices[0]
+            if (
+                len(choices) > 1
+                or choice.logprobs is not None
+                or choice.content_filter_results != NULL
+                or choice.delta is None
+                or choice.delta.reasoning_details is not None
+            ):
+                return False
+        elif choices is None:
+            return False
+        self.n_events += 1
+        self.effects = effects = []
+        if chunk.obfuscation:
+            effects.append(("obfuscation", chunk.obfuscation, DROPPED))
+            chunk.obfuscation = None
+        if chunk.p:
+            effects.append(("p", chunk.p, DROPPED))
+            chunk.p = None
+        chunk.choices = None
+        if chunk != self._plain:
+            self._add_plain(chunk, usage)
+        if choices:
+            self._add_plain_choice(choice)
+        for _, _, did in effects:
+            if did is CHANGED or did is HELD:
+                self.finish_event(data)
+                self._repeats.clear()
+                return True
+        self.record = effects
+        if learns and choices and effects:
+            self._repeats.learn(chunk, choice, effects)
+        return True
+
+    def _add_plain(self, top: Chunk, usage: State | None) -> None:
+        """Fold what stands beside the choices, where it is not what it was before."""
+        if top.usage != NULL:
+            top.usage = NULL
+            did = TOP["usage"](self._top, "usage", usage)
+            if did is not None:
+                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            if top == self._plain:
+                return
+        before, state = self._plain, self._top
+        if before is None or top.id != before.id:
+            self._meet_id(top.id)
+        for key in _PLAIN:
+            value = getattr(top, key)
+            if value is None or (before is not None and value == getattr(before, key)):
+                continue
+            did = TOP[key](state, key, value)
+            if did is not None:
+                self.effects.append((key, value, did))  # type: ignore[arg-type]
+        self._plain, self._seen = top, None
+
+    def _meet_id(self, identity: Json) -> None:
+        if identity:
+            if identity != self._id and identity != self._top.get("id", identity):
+                self.note("id_changed")
+            self._id = identity
+
+    def _add_plain_choice(self, sent: ChunkChoice) -> None:
+        choice = self._choices.get(sent.index or 0)
+        if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
+            return
+        delta, message, effects = sent.delta, choice.message, self.effects
+        choice.has_delta = True
+        n = len(effects)
+        if delta.role is not None and "role" not in message:  # type: ignore[union-attr]
+            self._put(message, "role", delta.role)
+            n = len(effects)  # which says nothing
+        if delta.content is not None:
+            self._put(message, "content", delta.content)
+        if delta.reasoning_content:
+            self._put(message, "reasoning_content", delta.reasoning_content)
+        if delta.reasoning:
+            self._put(message, "reasoning", delta.reasoning)
+        if delta.refusal:
+            self._put(message, "refusal", delta.refusal)
+        if delta.tool_calls:
+            calls = message.get("tool_calls") or Calls(self)
+            for piece in delta.tool_calls:
+                self._put_call(message, calls, calls.add_plain(piece))
+        said = False
+        for _, value, _ in effects[n:]:
+            if value:
+                said = self.has_content = True
+        reason = sent.finish_reason
+        if reason or sent.native_finish_reason:
+            choice.seen = None
+            for key in ("finish_reason", "native_finish_reason"):
+                if value := getattr(sent, key):
+                    CHOICE[key](choice.state, key, value)
+            effects.append(("finish_reason", None, CHANGED))
+        if reason or (said and choice.finished):
+            self._finish(choice, reason)
+
+    def _put(self, message: State, key: str, value: str) -> None:
+        """Fold a field of a delta by its rule."""
+        held = message.get(key)
+        if type(held) is StringIO:  # most often; any rule would do the same
+            if value:
+                held.write(value)
+                self.effects.append((key, value, held))
+            return
+        did = DELTA[key](message, key, value)
+        if did is not None:
+            self.effects.append((key, value, did))  # type: ignore[arg-type]
 
     def add(
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
     ) -> None:
         """Fold a payload; see `Fold.add`."""
-        effects = self.effects
-        effects.clear()
-        if sent.get("object") != "chat.completion.chunk" or name or _is_odd(sent):
-            found = self._look(sent, name)
-            if found is None:
+        self.effects = effects = []
+        if "object" not in sent and "choices" not in sent and name != "error":
+            if "type" in sent and error_in(sent) is None:
+                # A ping, or an event of another API.
+                self.foreign = True
+                self.note("foreign_events")
                 self.record = None
                 return
-            sent = found
-        top = self._top
-        if "id" in top and sent.get("id") and sent["id"] != top["id"]:
-            self.note("id_changed")
-        fold(top, sent, TOP, last, effects)
-        choices = sent.get("choices")
-        if self.done:
-            self.note("data_after_done")
-        elif choices:
+            if _OURS.isdisjoint(sent):
+                self.foreign = True
+        choices = sent.pop("choices", None)
+        for key in _APART:
+            value = sent.pop(key, None)
+            if value is not None:
+                did = TOP[key](self._top, key, value)
+                if did is not None:
+                    effects.append((key, value, did))
+        # Most often the rest is what it was in the last chunk, and to fold it once more
+        # would change nothing.
+        if name or sent != self._seen:
+            self._add_top(sent, choices, name)
+        if choices and not self.done:
             self._add_choices(choices, data, exact=exact)
+        elif self.done:
+            self.note("data_after_done")
         self.finish_event(data)
         if self.record is None:
             self._repeats.clear()
 
-    def _look(self, sent: State, name: str) -> State | None:
-        """Look at a payload that may be an error, or no chunk; return what to fold."""
+    def _add_top(self, sent: State, choices: Json, name: str) -> None:
+        """Fold what stands beside choices, usage and padding."""
+        top = self._top
         error = error_in(sent)
         if name == "error" and error is None:
             error = sent
         if error is not None:
             self.fail(error)
-            if "choices" not in sent:
-                return {key: sent[key] for key in _BESIDE_ERROR if key in sent}
-        elif "object" not in sent and "choices" not in sent:
-            if "type" in sent:
-                self.foreign = True
-                self.note("foreign_events")
-                return None
-            if _OURS.isdisjoint(sent):
-                self.foreign = True
-        return sent
+            self._seen = None
+            if choices is None:
+                sent = {key: sent[key] for key in _BESIDE_ERROR if key in sent}
+        self._meet_id(sent.get("id"))
+        fold(top, sent, TOP, last, self.effects)
+        self._seen = sent if is_exact(sent, "created") else None
+        self._plain = None
 
     def stop(self) -> None:
         """Take note of `[DONE]`: choices count no more."""
@@ -143,80 +342,102 @@ class ChatFold(Fold[ChatCompletion]):
         self._repeats.clear()
 
     def _add_choices(self, choices: Json, data: bytes, *, exact: bool) -> None:
-        if type(choices) is dict:
+        if type(choices) is dict:  # a lone object
             choices = [choices]
         elif type(choices) is not list:
             return
         for place, sent in enumerate(choices):
             if type(sent) is not dict:
                 continue
-            index = to_index(sent.get("index")) or 0
+            index = sent.pop("index", None)
+            if type(index) is not int:
+                index = to_index(index) or 0
             choice = self._choices.get(index)
-            if choice is None:
-                if len(self._choices) >= self.limits.choices:
-                    self.limit = self.limit or "choices"
-                    continue
-                choice = self._choices[index] = _Choice()
-                self.effects.append(("index", index, CHANGED))
+            if choice is None and (choice := self._open_choice(index)) is None:
+                continue
+            if type(sent.get("logprobs")) is dict:
+                logprobs = sent.pop("logprobs")
+                raw = raw_logprobs(data, place) if exact else None
+                self.effects += choice.add_logprobs(logprobs, raw)
             self._add_choice(choice, sent)
-            logprobs = sent.get("logprobs")
-            if type(logprobs) is dict and logprobs:
-                raw = _raw_logprobs(data, place) if exact else None
-                choice.add_logprobs(logprobs, raw)
-                self.effects.append(("logprobs", True, CHANGED))
+
+    def _open_choice(self, index: int) -> "_Choice | None":
+        if len(self._choices) >= self.limits.choices:
+            self.limit = self.limit or "choices"
+            return None
+        choice = self._choices[index] = _Choice()
+        self.effects.append(("index", index, CHANGED))
+        return choice
 
     def _add_choice(self, choice: "_Choice", sent: State) -> None:
-        effects = self.effects
-        delta = sent.get("delta")
-        if type(delta) is dict:
-            choice.has_delta = True
-            said = self._add_delta(choice, delta)
-        else:
+        delta = sent.pop("delta", None)
+        if type(delta) is not dict:
             said = self._add_alone(choice, sent)
-        fold(choice.state, sent, CHOICE, last, effects)
-        if type(usage := sent.get("usage")) is dict:
-            merge(self._inner, "usage", usage)
+        else:
+            choice.has_delta = True
+            said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
-        if type(reason) is str and reason:
-            if not choice.finished:
-                choice.finished = True
-                effects.append(("finish_reason", reason, CHANGED))
-        elif said and choice.finished:
-            # It was not the end, whatever the reason that came.
-            choice.finished = False
-            self.note("reopened")
-            effects.append(("finish_reason", None, CHANGED))
+        usage = sent.get("usage")
+        if type(usage) is dict and usage:
+            usage = settle(usage)  # which the choice keeps, too
+            if (did := merge(self._inner, "usage", usage)) is not None:
+                self.effects.append(("usage", None, did))
+        if sent != choice.seen:
+            fold(choice.state, sent, CHOICE, last, self.effects)
+            choice.seen = sent if is_exact(sent) else None
         if said:
             self.has_content = True
+        if type(reason) is not str:
+            reason = None
+        if reason or (said and choice.finished):
+            self._finish(choice, reason)
+
+    def _finish(self, choice: "_Choice", reason: str | None) -> None:
+        """Finish a choice, or, without a reason, take that back."""
+        if reason and choice.finished:
+            return
+        if not reason:  # it was not the end, whatever the reason that came
+            self.note("reopened")
+        choice.finished = bool(reason)
+        self.effects.append(("finish_reason", reason, CHANGED))
 
     def _add_delta(self, choice: "_Choice", delta: State) -> bool:
         """Fold a delta; say whether it said anything."""
         effects, message = self.effects, choice.message
         n = len(effects)
         fold(message, delta, DELTA, unknown, effects)
-        pieces = delta.get("tool_calls")
-        if pieces:
-            if type(pieces) is dict:  # TGI: a lone object
-                pieces = [pieces]
-            calls = message.get("tool_calls") or Calls(self)
-            for piece in pieces if type(pieces) is list else ():
-                did = calls.add(piece) if type(piece) is dict else None
-                if did is not None:
-                    message["tool_calls"] = calls
-                    # What was appended, or whatever else this did.
-                    text = piece if did is CHANGED else calls.text_of(piece)
-                    effects.append(("arguments", text, did))
+        if "tool_calls" in delta:
+            self._add_calls(message, delta["tool_calls"])
         for key, value, did in effects[n:]:
-            if key != "role" and did is not DROPPED and not is_empty(value):
+            if did is not DROPPED and key != "role" and (value or value == 0):
                 return True
         return False
+
+    def _add_calls(self, message: State, pieces: Json) -> None:
+        if type(pieces) is dict:  # TGI: a lone object
+            pieces = [pieces]
+        if not pieces or type(pieces) is not list:
+            return
+        calls = message.get("tool_calls") or Calls(self)
+        for piece in pieces:
+            if type(piece) is dict and piece:
+                self._put_call(message, calls, calls.add(piece))
+
+    def _put_call(self, message: State, calls: Calls, did: Did) -> None:
+        if did is not None:
+            message["tool_calls"] = calls
+            self.effects.append(
+                did if type(did) is tuple else ("tool_calls", True, did)  # type: ignore[arg-type]
+            )
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
         """Take what stands where no delta does: a whole message, or an old `text`."""
         message, text = sent.get("message"), sent.get("text")
+        if type(text) is str and not choice.has_delta:
+            del sent["text"]  # it is no twin of a delta
         if type(message) is dict:
             choice.whole = message
-            self.effects.append(("message", message, CHANGED))
+            self.effects.append(("message", message, HELD))
             return True
         if type(text) is str and not choice.has_delta:
             did = grow(choice.message, "content", text)
@@ -244,6 +465,7 @@ class ChatFold(Fold[ChatCompletion]):
         if is_error(sent.get("error")):
             self.fail(sent["error"])
         self._body = self._cut(sent)
+        self.has_content = bool(self._body.get("choices"))
         return True
 
     def _cut(self, sent: State) -> State:
@@ -286,23 +508,21 @@ class ChatFold(Fold[ChatCompletion]):
     def close(self) -> None:
         """Note what is known at the end."""
         super().close()
-        choices = self._choices.values()
-        if not choices or self._body is not None:
+        if not self._choices or self._body is not None:
             return
         if not self.done:
             self.note("no_done")
-        if missing := sum("finish_reason" not in choice.state for choice in choices):
-            self.note("finish_missing", missing)
-        if missing := sum("role" not in choice.message for choice in choices):
-            self.note("role_missing", missing)
-        if self.usage_source() is None:
+        if self._usage()[1] is None:
             self.note("usage_missing")
-        several = 0
-        for choice in choices:
-            if (calls := choice.message.get("tool_calls")) is not None:
-                several += calls.count_several()
-        if several:
-            self.note("arguments_several", several)
+        for choice in self._choices.values():
+            if "finish_reason" not in choice.state:
+                self.note("finish_missing")
+            if "role" not in choice.message:
+                self.note("role_missing")
+            if "tool_calls" in choice.message:
+                several = choice.message["tool_calls"].count_several()
+                if several:
+                    self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""
@@ -310,18 +530,39 @@ class ChatFold(Fold[ChatCompletion]):
             return "usage" if type(self._body.get("usage")) is dict else None
         return self._usage()[0]
 
-    def _usage(self) -> tuple[str | None, Json]:
-        groq = self._top.get("x_groq")
-        found = {
-            "usage": self._top.get("usage"),
-            "choice": self._inner.get("usage"),
-            "x_groq": groq.get("usage") if type(groq) is dict else None,
-        }
-        for source, usage in found.items():
-            # One of nulls alone says nothing.
-            if type(usage) is dict and any(v is not None for v in usage.values()):
-                return source, usage
-        return ("usage", found["usage"]) if found["usage"] else (None, None)
+    def _usage(self) -> tuple[str | None, State | None]:
+        """Return the usage and where it came from; one of nulls alone says nothing."""
+        top = self._top
+        usage: State | None = top.get("usage")
+        if usage is not None:
+            for value in usage.values():
+                if value is not None:
+                    return "usage", usage
+        inner: State | None = self._inner.get("usage")
+        if inner is not None and _says(inner):
+            return "choice", inner
+        groq = top.get("x_groq")
+        inner = groq.get("usage") if type(groq) is dict else None
+        if type(inner) is dict and _says(inner):
+            return "x_groq", inner
+        return (None, None) if usage is None else ("usage", usage)
+
+    def result(self) -> ChatCompletion | None:
+        """Return what was folded so far; see `Fold.result`."""
+        if self.has_halves or self._body is not None:
+            return super().result()
+        usage = self._usage()[1]
+        if not self._top.keys() <= _TYPED or (usage is not None and _has_null(usage)):
+            return super().result()
+        for choice in self._choices.values():
+            if (
+                choice.whole is not None
+                or not choice.message.keys() <= _SIMPLE
+                or not choice.state.keys() <= _TYPED_BESIDE
+            ):
+                return super().result()
+        plain = self.plain()
+        return None if plain is None else convert(ChatCompletion, plain)
 
     def plain(self) -> State | None:
         """Return a copy of what was folded so far; None where nothing came."""
@@ -330,14 +571,17 @@ class ChatFold(Fold[ChatCompletion]):
         top, usage = self._top, self._usage()[1]
         if not self._choices and usage is None and _OURS.isdisjoint(top):
             return None
-        plain: State = settle(top)
-        plain.setdefault("id", "")
-        plain["object"] = "chat.completion"
-        plain.setdefault("created", 0)
-        plain.setdefault("model", "")
-        plain["choices"] = [
-            self._choices[index].plain(index) for index in sorted(self._choices)
-        ]
+        plain: State = {
+            "id": "",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "",
+            "choices": [
+                self._choices[index].plain(index) for index in sorted(self._choices)
+            ],
+        }
+        for key, value in top.items():
+            plain[key] = value if type(value) is str else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -346,46 +590,70 @@ class ChatFold(Fold[ChatCompletion]):
 class _Choice:
     """The state of one choice."""
 
-    __slots__ = ("finished", "has_delta", "logprobs", "message", "state", "whole")
+    __slots__ = (
+        "finished",
+        "has_delta",
+        "logprobs",
+        "message",
+        "seen",
+        "state",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.state: State = {}  # what stands beside the delta
+        self.seen: State | None = None  # what stood beside the delta, last
         self.message: State = {}
         self.whole: State | None = None  # a `message` where no delta stood
         self.logprobs: dict[str, JsonArray | bytes | None] = {}
         self.has_delta = False
         self.finished = False  # and nothing was said since
 
-    def add_logprobs(self, sent: State, raw: dict[str, Raw] | None) -> None:
+    def add_logprobs(self, sent: State, raw: dict[str, Raw] | None) -> Effects:
         """Extend lists; of anything else keep the last, until there is a list."""
+        effects: Effects = []
         for key, value in sent.items():
             held = self.logprobs.get(key)
             if value is None:
-                self.logprobs.setdefault(key, None)
+                if key not in self.logprobs:
+                    self.logprobs[key] = None
+                    effects.append((key, None, HELD))
                 continue
-            text = dump(mend(value)).encode() if raw is None else bytes(raw[key])
-            if type(value) is list:
+            if raw is None:
+                key, text = mend(key), dump(mend(value)).encode()  # noqa: PLW2901
+            else:
+                text = bytes(raw[key])
+            did: JsonArray | Effect = HELD if held is None else CHANGED
+            if type(value) is not list:
                 if not isinstance(held, JsonArray):
-                    held = self.logprobs[key] = JsonArray()
+                    self.logprobs[key] = text
+            elif isinstance(held, JsonArray):
                 held.extend(text)
-            elif not isinstance(held, JsonArray):
-                self.logprobs[key] = text
+                did = held
+            else:
+                self.logprobs[key] = held = JsonArray()
+                held.extend(text)
+            effects.append((key, None, did))
+        return effects
 
     def plain(self, index: int) -> State:
         """Return a copy as plain values."""
-        plain: State = settle(self.state)
-        plain["index"] = index
-        plain["message"] = self._message()
-        plain["logprobs"] = None
-        if any(isinstance(held, JsonArray) for held in self.logprobs.values()):
-            plain["logprobs"] = Logprobs(
-                {
-                    key: held.text() if isinstance(held, JsonArray) else held or b"null"
-                    for key, held in self.logprobs.items()
-                }
-            )
-        plain.setdefault("finish_reason", None)
+        plain: State = {
+            "index": index,
+            "message": self._message(),
+            "logprobs": self._logprobs() if self.logprobs else None,
+            "finish_reason": None,
+        }
+        for key, value in self.state.items():
+            plain[key] = value if type(value) is str else settle(value)
         return plain
+
+    def _logprobs(self) -> Logprobs | None:
+        lists = self.logprobs.items()
+        if not any(isinstance(held, JsonArray) for _, held in lists):
+            return None
+        texts = {k: v.text() if isinstance(v, JsonArray) else v for k, v in lists}
+        return Logprobs({key: text or b"null" for key, text in texts.items()})
 
     def _message(self) -> State:
         state = self.message
@@ -393,64 +661,35 @@ class _Choice:
             fold(state := {}, self.whole, DELTA, unknown, [])
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
-        message: State = settle(state)
-        message.setdefault("role", "assistant")
-        message.setdefault("content", None)
-        message.setdefault("refusal", None)
+        message: State = {"role": "assistant", "content": None, "refusal": None}
+        for key, value in state.items():
+            text = type(value) is StringIO
+            message[key] = value.getvalue() if text else settle(value)
         return message
 
 
-class JsonArray:
-    """A JSON array as text, which grows by the items of others.
-
-    There are thousands of log probabilities, and most are stored without being looked
-    at: as text they take a tenth of the memory and of the time. `text` hands out the
-    one buffer without a copy.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self) -> None:
-        self._text = BytesIO()  # the array, but for its end
-
-    def extend(self, array: bytes) -> None:
-        """Append the items of an array."""
-        if items := array[1:-1].strip():
-            self._text.write(b"," if self._text.tell() else b"[")
-            self._text.write(items)
-
-    def text(self) -> bytes:
-        """Return the array so far."""
-        if not self._text.tell():
-            return b"[]"
-        self._text.write(b"]")
-        text = self._text.getvalue()
-        self._text.seek(-1, SEEK_END)  # the next item goes there
-        return text
+# Keys of a message in which no null can stand: see `_structs.convert`.
+_SIMPLE: Final = frozenset(
+    ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
+)
 
 
-class _RawChoice(Struct, gc=False):
-    logprobs: dict[str, Raw] | None = None
+_TYPED: Final = frozenset(ChatCompletion.__struct_fields__)
+_TYPED_BESIDE: Final = frozenset(("finish_reason", "native_finish_reason"))
 
 
-class _RawChunk(Struct, gc=False):
-    choices: list[_RawChoice] | _RawChoice = []
+def _has_null(value: State) -> bool:
+    for inner in value.values():
+        if inner is None or (type(inner) is dict and _has_null(inner)):
+            return True
+    return False
 
 
-_decode_raw: Final = msgspec.json.Decoder(_RawChunk).decode
-
-
-def _raw_logprobs(data: bytes, place: int) -> dict[str, Raw] | None:
-    """Return log probabilities as the text that was sent; None where that fails."""
-    try:
-        choices = _decode_raw(data).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # another choice is odd
-    return (choices if type(choices) is list else [choices])[place].logprobs
-
-
-def _is_odd(sent: State) -> bool:
-    return "error" in sent or "x_groq" in sent
+def _says(usage: State) -> bool:
+    for value in usage.values():
+        if value is not None:
+            return True
+    return False
 
 
 def _is_whole(sent: State) -> bool:

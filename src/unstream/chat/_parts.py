@@ -7,20 +7,25 @@ knows the shape of each; which key holds which is written in `_fields`.
 
 import base64
 import re
+from collections.abc import Hashable
 from io import StringIO
 from typing import Final
 
 from unstream._json import Json, dump
 from unstream._rules import (
     CHANGED,
+    HELD,
     Did,
+    Effects,
     Grown,
     State,
     append,
     concat,
     extend,
     first_text,
+    fold,
     grow,
+    ignore,
     last,
     last_non_null,
     merge,
@@ -52,7 +57,17 @@ _NAMES: Final = frozenset(
 def unknown(state: State, key: str, value: Json) -> Did:
     """Fold a key of a delta that has no row: texts and lists grow, objects merge."""
     if type(value) is str:
-        return (last if key in _NAMES else concat)(state, key, value)
+        if key in _NAMES:
+            return last(state, key, value)
+        if key not in state:
+            state[key] = (
+                value  # most come once: a text that grows takes four times more
+            )
+            return HELD
+        if type(held := state[key]) is str:
+            state[key] = StringIO()
+            state[key].write(held)
+        return concat(state, key, value)
     if type(value) is list:
         return extend(state, key, value)
     if type(value) is dict:
@@ -82,20 +97,24 @@ def reasoning(state: State, key: str, value: Json) -> Did:
 def content(state: State, key: str, value: Json) -> Did:
     """Concatenate texts; a list, once one came, makes the content a list of parts."""
     held = state.get(key)
+    if type(value) is str and (held is None or type(held) is StringIO):
+        return grow(state, key, value)
     if type(value) is bool:
         return None
-    if type(value) in (int, float):
-        value = dump(value)
-    if type(value) is str and not isinstance(held, Parts):
-        return grow(state, key, value)
+    if type(value) is not list and type(value) is not dict:
+        value = value if type(value) is str else dump(value)
+        if held is None or type(held) is StringIO:
+            return grow(state, key, value)
     if not isinstance(held, Parts):
         state[key] = parts = Parts()
         if held is not None:
             parts.add(held.getvalue())
         held = parts
-    for part in value if type(value) is list else [value]:
-        held.add(part)
-    return CHANGED
+    did: Did = None
+    pieces = value if type(value) is list else [value]
+    for part in pieces:
+        did = held.add(part)
+    return did if len(pieces) == 1 else HELD
 
 
 class Parts(Grown):
@@ -110,33 +129,19 @@ class Parts(Grown):
     def __init__(self) -> None:
         self._parts: list[Json] = []
 
-    def add(self, part: Json) -> None:
+    def add(self, part: Json) -> Did:
         """Take the next part, or a plain string, or whatever else stood in the list."""
         if type(part) is str:
             if not part:
-                return
+                return None
             part = {"type": "text", "text": part}
         if type(part) is not dict:
             self._parts.append(part)
-            return
+            return HELD
         newest = self._parts[-1] if self._parts else None
         if not _continues(newest, part):
-            newest = {}
-            self._parts.append(newest)
-        for key, value in part.items():
-            if value is None:
-                newest.setdefault(key, None)
-            elif key == "text" or (key in _NESTED and type(value) is str):
-                concat(newest, key, value)
-            elif key in _NESTED and type(value) is list:
-                if not isinstance(newest.get(key), Parts):
-                    newest[key] = Parts()
-                for inner in value:
-                    newest[key].add(inner)
-            elif type(value) is list:
-                extend(newest, key, value)
-            elif value != "" or key not in newest:
-                newest[key] = value
+            self._parts.append(newest := {})
+        return _grow_part(newest, part)
 
     def result(self) -> Json:
         """Return the parts so far."""
@@ -144,6 +149,40 @@ class Parts(Grown):
 
 
 _NESTED: Final = ("thinking", "summary")
+
+
+def _grow_part(newest: State, part: State) -> Did:
+    """Add a part to the newest one; say what that did, as a rule does."""
+    deed: Did = None
+    for key, value in part.items():
+        if value is None:
+            did: Did = None if key in newest else HELD
+            newest.setdefault(key, None)
+        elif key == "text" or (key in _NESTED and type(value) is str):
+            did = concat(newest, key, value)
+            if type(did) is StringIO:
+                did = (key, value, did)
+        elif key in _NESTED and type(value) is list:
+            did = _grow_list(newest, key, value)
+        elif type(value) is list:
+            did = extend(newest, key, value)
+        elif value == "" and key in newest:
+            did = None
+        else:
+            did = last_non_null(newest, key, value)
+        if did is not None:
+            deed = did if deed is None else HELD
+    return deed
+
+
+def _grow_list(newest: State, key: str, value: list[Json]) -> Did:
+    held = newest.get(key)
+    if not isinstance(held, Parts):
+        newest[key] = held = Parts()
+    did: Did = None
+    for inner in value:
+        did = held.add(inner)
+    return did if len(value) == 1 else HELD
 
 
 def _continues(newest: Json, part: State) -> bool:
@@ -167,7 +206,7 @@ def executed_tools(state: State, key: str, value: Json) -> Did:
         state[key] = held = Entries()
     for entry in entries:
         held.add(entry)
-    return CHANGED
+    return HELD
 
 
 class Entries(Grown):
@@ -199,9 +238,11 @@ def details(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if not isinstance(held, Details):
         state[key] = held = Details()
+    if len(entries) == 1:
+        return held.add(entries[0])
     for entry in entries:
         held.add(entry)
-    return CHANGED
+    return HELD
 
 
 class Details(Grown):
@@ -216,35 +257,52 @@ class Details(Grown):
 
     def __init__(self) -> None:
         self._entries: list[State] = []
-        self._by_id: dict[tuple[str, str], State] = {}
-        self._newest: dict[str, State] = {}
+        self._by_id: dict[tuple[Hashable, ...], State] = {}
+        self._newest: dict[tuple[Hashable, ...], State] = {}
 
-    def add(self, piece: State) -> None:
-        """Take the next piece."""
-        # repr: what should be a string or a number may be anything.
-        group = repr((piece.get("type"), piece.get("index")))
+    def add(self, piece: State) -> Did:
+        """Take the next piece; say what it did, as a rule does."""
+        group = _key(piece.get("type"), piece.get("index"))
         identity = piece.get("id")
-        if identity in (None, ""):
-            entry = self._newest.get(group)
-        else:
-            entry = self._by_id.get((group, repr(identity)))
+        named = identity is not None and identity != ""
+        entry = (
+            self._by_id.get((*group, *_key(identity)))
+            if named
+            else self._newest.get(group)
+        )
+        deed: Did = None
         if entry is None:
-            entry = {}
-            self._entries.append(entry)
-        if identity not in (None, ""):
-            self._by_id[group, repr(identity)] = entry
-        self._newest[group] = entry
+            self._entries.append(entry := {})
+            deed = HELD
+        if named:
+            self._by_id[(*group, *_key(identity))] = entry
+        if self._newest.get(group) is not entry:
+            self._newest[group] = entry
+            deed = HELD
         for key, value in piece.items():
             if value is None:
+                did: Did = None if key in entry else HELD
                 entry.setdefault(key, None)
             elif key in _DETAIL_TEXTS and type(value) is str:
-                concat(entry, key, value)
+                did = concat(entry, key, value)
+                if type(did) is StringIO:
+                    did = (key, value, did)
             else:
-                last(entry, key, value)
+                did = last(entry, key, value)
+            if did is not None:
+                deed = did if deed is None else HELD
+        return deed
 
     def result(self) -> Json:
         """Return the entries so far."""
         return settle(self._entries)
+
+
+def _key(*values: Json) -> tuple[Hashable, ...]:
+    """Return what tells values apart that may be anything, and 1 from true."""
+    return tuple(
+        value if type(value) is str else (repr(value), type(value)) for value in values
+    )
 
 
 _DETAIL_TEXTS: Final = ("text", "summary", "data")
@@ -257,9 +315,10 @@ def thinking_blocks(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if not isinstance(held, ThinkingBlocks):
         state[key] = held = ThinkingBlocks()
+    n = len(held)
     for piece in pieces:
         held.add(piece)
-    return CHANGED
+    return CHANGED if n == len(held) else HELD
 
 
 class ThinkingBlocks(Grown):
@@ -275,6 +334,12 @@ class ThinkingBlocks(Grown):
         self._blocks: list[State] = []
         self._by_index: dict[str, State] = {}
         self._open: State | None = None  # the newest without an index, unsigned
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __bool__(self) -> bool:
+        return True
 
     def add(self, piece: State) -> None:
         """Take the next piece."""
@@ -327,7 +392,7 @@ def provider_fields(state: State, key: str, value: Json) -> Did:
             extend(held, name, inner)
         else:
             merge(held, name, inner)
-    return CHANGED
+    return HELD
 
 
 def _objects(value: Json) -> list[State]:
@@ -347,8 +412,7 @@ def audio(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     if not isinstance(held, Audio):
         state[key] = held = Audio()
-    held.add(value)
-    return CHANGED
+    return held.add(value)
 
 
 class Audio(Grown):
@@ -359,11 +423,11 @@ class Audio(Grown):
     def __init__(self) -> None:
         self._state: State = {}
 
-    def add(self, piece: State) -> None:
+    def add(self, piece: State) -> Did:
         """Take the next piece."""
-        for key, value in piece.items():
-            if value is not None:
-                _AUDIO.get(key, last)(self._state, key, value)
+        effects: Effects = []
+        fold(self._state, piece, _AUDIO, last, effects)
+        return HELD if any(did is HELD for _, _, did in effects) else CHANGED
 
     def result(self) -> Json:
         """Return the audio so far."""
@@ -406,12 +470,13 @@ def function_call(state: State, key: str, value: Json) -> Did:
     if type(name) is str:
         held["name"] = held["name"] or name
     append(held, "arguments", arguments if type(arguments) is str else _dump(arguments))
-    for other, inner in value.items():
-        if inner is not None and other not in ("name", "arguments"):
-            last(held, other, inner)
-    return CHANGED
+    effects: Effects = []
+    fold(held, value, _FUNCTION_CALL, last, effects)
+    return HELD if effects else CHANGED
+
+
+_FUNCTION_CALL: Final = {"name": ignore, "arguments": ignore}
 
 
 def _dump(value: Json) -> str:
     return "" if value is None else dump(value)
-

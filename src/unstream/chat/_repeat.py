@@ -1,58 +1,120 @@
 """The look: an event that equals an earlier one but for its text does the same.
 
-Nearly every event of a stream is the last one with another piece of text. So before an
-event takes the ordinary road, key by key, it is decoded into a Struct, its text and its
-padding are taken out, and what is left is compared with what was left of an earlier
-event that did nothing but append such a text. If they are equal, the text is appended
-where that one went. Decoding and comparing are done by msgspec: half the cost of the
-ordinary road.
+Nearly every event of a stream is the last one with another piece of text. So an event,
+which is decoded into Structs, has its text taken out, and what is left is compared with
+what was left of an earlier event that did nothing but append such a text. If they are
+equal, the text is appended where that one went. msgspec does the decoding and the
+comparing, in half the time of folding the event.
 
-What is compared is everything: a key that the Struct does not have is not decoded, and
+What is compared is everything: a key that the Structs do not have is not decoded, and
 what has no plain type stays raw bytes. What it is compared with is forgotten as soon as
 an event of another kind was folded, because the same event might then do something
 else.
 """
 
+from collections.abc import Callable
 from io import StringIO
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from unstream._rules import DROPPED, Effects
-from unstream.chat._schema import Chunk, decode_chunk
+from unstream._rules import DROPPED, Effects, State
+from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
+from unstream.chat._tokens import JsonArray, check
 
-__all__ = ["Repeats"]
+__all__ = ["MISFITS", "Repeats"]
 
 _LF: Final = ord("\n")
 _PADDING: Final = ("obfuscation", "p")
-_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What is raised for an event that is not of the shape that is looked for.
+MISFITS: Final = (
+    *(ValueError, msgspec.DecodeError, RecursionError),
+    *(LookupError, TypeError, AttributeError),
+)
 # Streams in which something else changes from event to event are not looked at again
-# and again in vain: after so many misses in a row, so many events take the ordinary
-# road. A miss costs about two thirds of that road.
+# and again in vain: after so many misses in a row, so many events are not looked at.
 _MISSES: Final = 4
-_REST: Final = 64
+_REST: Final = 32
+
+
+def _in_delta(choice: ChunkChoice) -> Any:
+    return choice.delta
+
+
+def _in_logprobs(choice: ChunkChoice) -> Any:
+    return choice.logprobs
+
+
+# Where a text stands in a choice, by its key.
+_PLACES: Final[dict[str, Callable[[ChunkChoice], Any]]] = {
+    **dict.fromkeys(
+        ("content", "reasoning", "reasoning_content", "refusal"),
+        _in_delta,
+    ),
+    **dict.fromkeys(
+        ("text", "summary", "data"),
+        lambda choice: choice.delta.reasoning_details[0],  # type: ignore[union-attr,index]
+    ),
+    "arguments": lambda choice: choice.delta.tool_calls[0].function,  # type: ignore[union-attr,index]
+}
 
 
 class _Template:
-    __slots__ = ("chunk", "in_call", "key", "sink")
+    """A choice of an event, and where the texts went that it appended."""
 
-    def __init__(self, chunk: Chunk, key: str, sink: StringIO, *, in_call: bool) -> None:
-        self.chunk = chunk  # without its text and its padding
-        self.key = key
-        self.sink = sink
-        self.in_call = in_call
+    __slots__ = ("choice", "holes", "key", "write")
+
+    def __init__(self, choice: ChunkChoice, record: Effects) -> None:
+        # Where a text stands, its key there, what it is appended by. Log probabilities
+        # are appended like texts, though they are lists.
+        self.holes: list[tuple[Callable[[Any], Any], str, Callable[[Any], object]]] = []
+        for key, _, did in record:
+            if isinstance(did, StringIO):
+                self.holes.append((_PLACES[key], key, did.write))
+            elif isinstance(did, JsonArray):
+                self.holes.append((_in_logprobs, key, did.extend))
+        # Nearly always there is one text, and it stands in the delta itself.
+        self.key = ""
+        self.write: Any = None
+        if len(self.holes) == 1 and self.holes[0][0] is _in_delta:
+            _, self.key, self.write = self.holes[0]
+        self.choice = choice  # without its texts
+
+    def take(self, choice: ChunkChoice) -> list[tuple[Callable[[Any], object], Any]]:
+        """Take what changes out of a choice; raise where something is missing.
+
+        Return each with what it is to be appended by.
+        """
+        taken = []
+        for place, key, write in self.holes:
+            part = choice.delta if place is _in_delta else place(choice)
+            value = getattr(part, key)
+            setattr(part, key, None)
+            if place is _in_logprobs:
+                value = check(value)
+            elif not value:
+                raise TypeError("no text")
+            taken.append((write, value))
+        return taken
 
 
 class Repeats:
-    """The events of one stream that others may be like, one for each choice."""
+    """The events of one stream that others may be like, one for each choice.
 
-    __slots__ = ("_by_index", "_misses", "_rest", "is_ready")
+    `top` is what stood beside the choices of all of them; `missed` is the last event
+    that was looked at and not like one, unless it lost something by that.
+    """
+
+    __slots__ = ("_by_index", "_misses", "_rest", "decode", "is_ready", "missed", "top")
 
     def __init__(self) -> None:
         self._by_index: dict[int | None, _Template] = {}
         self._misses = 0
         self._rest = 0
+        self.decode: Any = decode_chunk
         self.is_ready = False
+        self.missed: Chunk | None = None
+        self.top: Chunk | None = None
 
     def clear(self) -> None:
         """Forget all: an event did something else."""
@@ -60,56 +122,91 @@ class Repeats:
             self._by_index = {}
             self.is_ready = False
 
-    def learn(self, data: bytes, record: Effects) -> None:
-        """Take note of an event that did nothing but append a text."""
+    def learn(self, top: Chunk, choice: ChunkChoice, record: Effects) -> None:
+        """Take note of an event that did nothing but append texts.
+
+        `top` is without its choices and its padding; both are kept.
+        """
         if self._rest:
             self._rest -= 1
             return
-        key, sink = "", None
-        for name, _, did in record:
-            if did is DROPPED:
-                if name not in _PADDING:
-                    return
-            elif sink is not None:
-                return  # two texts
-            elif isinstance(did, StringIO):
-                key, sink = name, did
-        if sink is None:
+        try:
+            like = _Template(choice, record)
+            for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
+                if several is not None:
+                    [_] = several
+            like.take(choice)
+        except MISFITS:
+            return
+        if like.holes:
+            self._by_index[choice.index] = like
+            self.is_ready = True
+            self.top = top
+
+    def learn_from(self, data: bytes, record: Effects) -> None:
+        """Do the same for an event that is not decoded yet."""
+        if self._rest:
+            self._rest -= 1
+            return
+        if any(did is DROPPED and key not in _PADDING for key, _, did in record):
             return
         try:
-            chunk = decode_chunk(data)
-        except _REFUSED:
+            chunk = self.decode(data)
+        except msgspec.ValidationError:
+            # A key without a field, perhaps.
+            sent: State = msgspec.json.decode(data)
+            if (decode := open_decoder(sent)) is None:
+                return
+            chunk, self.decode = decode(data), decode
+        except MISFITS:
             return
-        in_call = key == "arguments"
-        if _take_text(chunk, key, in_call=in_call):
-            index = chunk.choices[0].index  # type: ignore[index]
-            self._by_index[index] = _Template(chunk, key, sink, in_call=in_call)
-            self.is_ready = True
+        if chunk.choices is not None and len(chunk.choices) == 1:
+            [choice] = chunk.choices
+            chunk.choices = chunk.obfuscation = chunk.p = None
+            if self.top != chunk:
+                self.clear()
+            self.learn(chunk, choice, record)
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
 
         Nothing has been done with the payload at the place that is returned.
         """
-        by_index, decode = self._by_index, decode_chunk
+        by_index, decode, top = self._by_index, self.decode, self.top
         start = at
+        self.missed = None
         for data in payloads[at:] if at else payloads:
             try:
                 chunk = decode(data)
-                choice = chunk.choices[0]  # type: ignore[index]
+                [choice] = chunk.choices
                 like = by_index[choice.index]
-                part = choice.delta
-                if like.in_call:
-                    part = part.tool_calls[0].function  # type: ignore
                 key = like.key
-                text = getattr(part, key)
-                setattr(part, key, None)
-            except (*_REFUSED, LookupError, TypeError, AttributeError):
+                if key:
+                    delta = choice.delta
+                    text = getattr(delta, key)
+                    setattr(delta, key, None)
+                    if choice != like.choice:
+                        setattr(delta, key, text)
+                        self.missed = chunk
+                        break
+                    padding, p = chunk.obfuscation, chunk.p
+                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    if chunk != top or _LF in data:
+                        setattr(delta, key, text)
+                        chunk.choices = [choice]
+                        chunk.obfuscation, chunk.p = padding, p
+                        self.missed = chunk
+                        break
+                    like.write(text)
+                else:
+                    taken = like.take(choice)
+                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    if choice != like.choice or chunk != top or _LF in data:
+                        break
+                    for write, value in taken:
+                        write(value)
+            except MISFITS:
                 break
-            chunk.obfuscation = chunk.p = None
-            if not text or chunk != like.chunk or _LF in data:
-                break
-            like.sink.write(text)
             at += 1
         if at > start:
             self._misses = 0
@@ -120,20 +217,3 @@ class Repeats:
                 self._rest = _REST
                 self.clear()
         return at
-
-
-def _take_text(chunk: Chunk, key: str, *, in_call: bool) -> bool:
-    """Take text and padding out of a chunk; say whether there was such a text."""
-    chunk.obfuscation = chunk.p = None
-    if not chunk.choices or chunk.choices[0].delta is None:
-        return False
-    part: object = chunk.choices[0].delta
-    if in_call:
-        calls = chunk.choices[0].delta.tool_calls
-        if not calls or calls[0].function is None:
-            return False
-        part = calls[0].function
-    if not getattr(part, key, None):
-        return False
-    setattr(part, key, None)
-    return True

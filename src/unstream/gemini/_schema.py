@@ -11,7 +11,16 @@ Vertex AI's (v1beta1), with the keys that were recorded. Enumerations are open: 
 from typing import Final
 
 from unstream._json import Json, dump
-from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._outcome import (
+    Arguments,
+    Call,
+    Completion,
+    Summary,
+    Tokens,
+    judge,
+    may_run,
+    total,
+)
 from unstream._structs import Object
 
 __all__ = [
@@ -271,6 +280,21 @@ class UsageMetadata(Object):
     trafficType: str | None = None
     serviceTier: str | None = None
 
+    def tokens(self) -> Tokens:
+        """Return the counts in the vocabulary of all protocols."""
+        return Tokens(
+            input=total(self.promptTokenCount, self.toolUsePromptTokenCount),
+            output=total(self.candidatesTokenCount, self.thoughtsTokenCount),
+            reasoning=self.thoughtsTokenCount,
+            cached_read=self.cachedContentTokenCount,
+            audio_input=_audio(self.promptTokensDetails),
+            audio_output=_audio(self.candidatesTokensDetails),
+        )
+
+
+def _audio(details: list[ModalityTokenCount] | None) -> int | None:
+    return total(*(d.tokenCount for d in details or () if d.modality == "AUDIO"))
+
 
 class GenerateContentResponse(Completion):
     """A whole response, as the same request to `generateContent` returns it."""
@@ -282,6 +306,30 @@ class GenerateContentResponse(Completion):
     responseId: str | None = None
     createTime: str | None = None
     modelStatus: dict[str, Json] | None = None
+
+    @property
+    def output_text(self) -> str:
+        """The text of the first candidate, but for its thoughts; "" without one."""
+        content = self.candidates[0].content if self.candidates else None
+        return "" if content is None else content.text()
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        candidates = self.candidates or []
+        parts = (
+            candidates[0].content.parts if candidates and candidates[0].content else []
+        )
+        usage = self.usageMetadata
+        reasons = [candidate.finishReason for candidate in candidates]
+        return Summary(
+            id=self.responseId or "",
+            model=self.modelVersion or "",
+            finish_reasons=tuple(None if r is None else str(r) for r in reasons),
+            text=self.output_text,
+            reasoning="".join(p.text or "" for p in parts or () if p.thought),
+            usage=None if usage is None else usage.tokens(),
+            raw_usage=None if usage is None else usage.to_dict(),
+        )
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each function call, in the order of the response."""
