@@ -31,14 +31,18 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
-    "ProviderError",
     "RESULTS",
+    "ProviderError",
+    "Record",
     "StreamError",
     "StreamFinished",
+    "Summary",
     "Timing",
+    "Tokens",
     "TruncatedStream",
     "judge",
     "may_run",
+    "total",
 ]
 
 
@@ -203,6 +207,57 @@ def _scan(text: str) -> int:
 # --- The outcome ----------------------------------------------------------------------
 
 
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Count tokens in one vocabulary; None: not said. Nothing is estimated.
+
+    Protocols divide differently. Here `input` is all that was read, what came from the
+    cache or went to it included (Anthropic counts those apart), and `output` all that
+    was written, reasoning included (Gemini counts thoughts apart).
+    """
+
+    input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    cached_read: int | None = None
+    cached_write: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what every protocol's answer has, under one name each."""
+
+    id: str = ""
+    model: str = ""
+    finish_reasons: tuple[str | None, ...] = ()
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    usage: Tokens | None = None
+    raw_usage: dict[str, Json] | None = None
+
+
+class Record(Summary, frozen=True, kw_only=True):
+    """Hold an outcome flat, for a biller or a log that does not ask which protocol.
+
+    `text`, `reasoning` and `refusal` are those of the first answer where there are
+    several; `finish_reasons` has one for each, as the provider names it.
+    """
+
+    protocol: str
+    ending: Ending
+    calls: tuple[Call, ...] = ()
+    usage_source: str | None = None
+    error: Json = None
+    interrupted: str | None = None
+
+
+def total(*counts: int | None) -> int | None:
+    """Add what was counted; None where nothing was."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
 class Completion(Object):
     """Base of what a stream folds to, of any protocol."""
 
@@ -216,6 +271,10 @@ class Completion(Object):
 
         `unfinished` are the choices that had not finished: see `Outcome.unfinished`.
         """
+        raise NotImplementedError
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
         raise NotImplementedError
 
 
@@ -269,6 +328,21 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         if self.completion is None:
             return ()
         return self.completion.calls(self.unfinished)
+
+    @property
+    def record(self) -> Record:
+        """The outcome as a flat record, the same for every protocol."""
+        whole = self.completion
+        summary = Summary() if whole is None else whole.summary()
+        return Record(
+            **msgspec.structs.asdict(summary),
+            protocol=self.protocol,
+            ending=self.ending,
+            calls=self.calls,
+            usage_source=self.usage_source,
+            error=self.error,
+            interrupted=self.interrupted,
+        )
 
     def unwrap(self) -> T:
         """Return the completion of a stream that ended well.

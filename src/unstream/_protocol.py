@@ -15,6 +15,7 @@ from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_dee
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
+from unstream.sse import Decoder
 
 __all__ = ["Fold", "Protocol", "error_in"]
 
@@ -26,11 +27,14 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
 
     `name` is the name of its module, `claims(sent, name)` says whether a payload, a
     parsed object that came under an event name, is of this protocol by its shape.
+    `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
+    be something else than an event stream, a subclass of it.
     """
 
     name: str
     fold: Callable[[Limits], "Fold[T]"]
     claims: Callable[[Mapping[str, Json], str], bool]
+    framing: Callable[..., Decoder] = Decoder
 
 
 _decode: Final = msgspec.json.Decoder().decode

@@ -72,6 +72,11 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         return msgspec.json.encode(_plain(self, as_text=True))
 
     @classmethod
+    def choose(cls, sent: Mapping[str, Json]) -> type[Self]:  # noqa: ARG003
+        """Return the class that takes such an object: this, or one derived from it."""
+        return cls
+
+    @classmethod
     def from_dict(cls, sent: Mapping[str, Json]) -> Self:
         """Return the object that `to_dict` was called on, or any of its shape.
 
@@ -167,6 +172,7 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """
     known: dict[str, Any] = {}
     extra: dict[str, Json] = {}
+    kind = kind.choose(sent)
     plain, fits = _fits(kind)
     for key, value in sent.items():
         if plain.get(key) is type(value):  # most are: a look instead of a call

@@ -145,6 +145,11 @@ class Decoder:
         """The data of the event that has begun, as far as its lines are complete."""
         return b"\n".join(self._data)
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether an end mark is still to come: an event stream has none."""
+        return False
+
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
 
@@ -307,6 +312,7 @@ class Decoder:
         if not self._skipping:
             self._skipping = True
             self.n_skipped += 1
+        self._has_fields = self.is_stream
         self._data.clear()
         self._size = 0
 
@@ -366,6 +372,7 @@ class Decoder:
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id
         if self._data:
+            self._has_fields = True
             lines = self._data
             data = lines[0] if len(lines) == 1 else b"\n".join(lines)
             events.append(
