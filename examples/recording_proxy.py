@@ -178,7 +178,8 @@ def create(upstream: str, database: str) -> Starlette:
         check(request)
         url, body, added = target(base, request.scope), await request.body(), False
         if url.path.endswith("/chat/completions"):
-            body, added = await asyncio.to_thread(usage.ask, body)  # 2M keys take 6 s
+            body, asked = await asyncio.to_thread(usage.ask, body)  # 2M keys take 6 s
+            added = asked is usage.Asked.ASKED
         headers = end_to_end(request.headers.raw, OURS)
         headers.append((b"accept-encoding", b"identity"))  # to withhold, it must read
         # Made without the client, whose cookies are other people's.

@@ -17,9 +17,11 @@ from unstream._outcome import (
     Note,
     Outcome,
     ProviderError,
+    Record,
     StreamError,
     StreamFinished,
     Timing,
+    Tokens,
     TruncatedStream,
 )
 from unstream._tee import atee, tee
@@ -60,10 +62,12 @@ __all__ = [
     "Note",
     "Outcome",
     "ProviderError",
+    "Record",
     "StreamError",
     "StreamFinished",
     "Timing",
     "TokenLogprob",
+    "Tokens",
     "ToolCall",
     "TopLogprob",
     "TruncatedStream",
@@ -78,7 +82,16 @@ __all__ = [
 ]
 
 
-_LATER = ("asgi", "gemini", "httpx", "messages", "mitmproxy", "responses", "text", "usage")
+_LATER = (
+    "asgi",
+    "gemini",
+    "httpx",
+    "messages",
+    "mitmproxy",
+    "responses",
+    "text",
+    "usage",
+)
 
 
 def __getattr__(name: str) -> Any:

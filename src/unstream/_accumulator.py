@@ -264,7 +264,7 @@ class Accumulator(Generic[T]):
         done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
         if done:
             del payloads[-1]
-            payloads.size -= len(_DONE)
+            payloads.size = max(0, payloads.size - len(_DONE))
             n -= 1
         while at < n:
             at = self._skim(payloads, at, payloads.size)
@@ -279,7 +279,7 @@ class Accumulator(Generic[T]):
                 for event in self._decoder.reread(data):
                     self._take(event)
             else:
-                self._take_odd(data)
+                self._take_odd(data, payloads.name(at - 1))
             fold.record = None
         if done:
             fold.n_events += 1

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from unstream._json import Json, Malformed, parse
-from unstream._outcome import Limits
+from unstream._outcome import LOADERS, Limits
 from unstream._protocol import Fold, Protocol
 from unstream.sse import BytesLike, Decoder, Event
 
@@ -49,6 +49,9 @@ def load(name: str) -> Protocol[Any]:
         raise ValueError(f"{name!r} is no protocol: there are {', '.join(NAMES)}")
     protocol: Protocol[Any] = import_module(f"unstream.{name}").PROTOCOL
     return protocol
+
+
+LOADERS.append(load)
 
 
 def claim(sent: Mapping[str, Json], name: str = "") -> Protocol[Any] | None:

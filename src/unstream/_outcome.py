@@ -3,6 +3,7 @@
 This module knows what is said of a stream of any protocol; not how any of it is found.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,6 +32,7 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
+    "LOADERS",
     "RESULTS",
     "ProviderError",
     "Record",
@@ -280,8 +282,10 @@ class Completion(Object):
 
 T = TypeVar("T", bound=Completion, covariant=True)
 
-# What each protocol's streams fold to, by its name: each protocol adds its own.
+# What each protocol's streams fold to, by its name: each protocol adds its own. What
+# imports one by its name, for those that are not imported yet, is `_detect.load`.
 RESULTS: Final[dict[str, type[Completion]]] = {}
+LOADERS: Final[list[Callable[[str], object]]] = []
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -405,8 +409,11 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         plain = {k: v for k, v in sent.items() if k not in ("calls", "completion")}
         try:
             outcome = msgspec.convert({**plain, "completion": None}, Outcome)
+            if outcome.protocol not in RESULTS:
+                for load in LOADERS:
+                    load(outcome.protocol)
             kind = RESULTS[outcome.protocol]
-        except (msgspec.ValidationError, KeyError) as error:
+        except (msgspec.ValidationError, KeyError, ValueError) as error:
             raise ValueError(f"this is no outcome: {error}") from None
         if whole is None:
             return outcome

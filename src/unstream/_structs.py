@@ -264,4 +264,3 @@ def _list_of(kind: Any) -> _Fit:
         return UNSET if any(item is UNSET for item in fitted) else fitted
 
     return fit_all
-

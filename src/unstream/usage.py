@@ -16,9 +16,9 @@ from contextlib import suppress
 from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
-from unstream._protocol import error_in
-from unstream._json import Json, Malformed, parse
 from unstream._generators import abegin, aclose, begin, close, is_in_loop
+from unstream._json import Json, Malformed, parse
+from unstream._protocol import error_in
 from unstream.sse import BOM, BytesLike, Decoder, Event
 
 __all__ = ["Asked", "Filter", "ask", "awithhold", "withhold"]
@@ -144,7 +144,6 @@ def _expect(what: re.Pattern[str], text: str, at: int) -> int:
 _LIMIT: Final = 64 * 1024
 
 
-
 class Filter:
     """Withhold the usage chunk from a stream, incrementally.
 
@@ -160,7 +159,15 @@ class Filter:
     the server for `identity`.
     """
 
-    __slots__ = ("_decoder", "_goes", "_held", "_in_line", "_is_first", "_passes", "_size")
+    __slots__ = (
+        "_decoder",
+        "_goes",
+        "_held",
+        "_in_line",
+        "_is_first",
+        "_passes",
+        "_size",
+    )
 
     def __init__(self) -> None:
         self._decoder = Decoder(error_field=True)  # says what each line is

@@ -32,7 +32,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from unstream.sse import DEFAULT_LIMIT, Decoder, Event
+from unstream.sse import DEFAULT_LIMIT, Decoder, Event, Run
 
 __all__ = ["Framing"]
 
@@ -105,7 +105,7 @@ class Framing(Decoder):
         """Say whether an end mark is still to come: the bracket of the array."""
         return self._form == _LIST
 
-    def read(self, data: bytes) -> Iterator[list[bytes] | Event]:
+    def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them."""
         if self._form is None:
             data = self._begin(data)
@@ -159,7 +159,7 @@ class Framing(Decoder):
         return data
 
     def _read_array(self, block: bytes) -> Iterator[list[bytes]]:
-        run: list[bytes] = []
+        run = Run()
         text = block.decode("latin-1")  # of which each character is a byte
         at, size = 0, len(block)
         while at < size and self._form != _SPENT:
@@ -182,7 +182,7 @@ class Framing(Decoder):
         if run:
             yield run
 
-    def _read_objects(self, block: bytes) -> Iterator[list[bytes] | Event]:
+    def _read_objects(self, block: bytes) -> Iterator[Run | Event]:
         text = block.decode("latin-1")
         at, size = 0, len(block)
         while at < size:
@@ -196,7 +196,7 @@ class Framing(Decoder):
                     self._alone = None
                 if block[at] != _OPEN:
                     if self._same_line:
-                        yield [block[at : at + 1]]  # as behind an array
+                        yield Run((block[at : at + 1],))  # as behind an array
                     self._form = _EVENTS
                     yield from super().read(block[at:])
                     break

@@ -16,6 +16,7 @@ from unstream.responses._items import Item, Items, type_of
 from unstream.responses._repeat import Repeats
 from unstream.responses._schema import Response
 from unstream.responses._slots import grow, slots, to_index
+from unstream.sse import Run
 
 __all__ = ["ResponsesFold"]
 
@@ -74,7 +75,7 @@ class ResponsesFold(Fold[Response]):
 
     # --- Events -----------------------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads; see `Fold.take`."""
         repeats, n = self._repeats, len(payloads)
         self.record = None
@@ -93,7 +94,7 @@ class ResponsesFold(Fold[Response]):
                 break
             at += 1
             self.n_events += 1
-            self.add(sent, data)
+            self.add(sent, data, payloads.name(at - 1) if payloads.names else "")
             if self.record is None:
                 alike = 0
                 continue
