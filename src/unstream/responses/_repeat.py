@@ -92,20 +92,9 @@ def _where(event: Any) -> _Where:
 
 
 class Repeats:
-    """What texts are appended to, by the type and the address of their events.
+    """What texts are appended to, by the type and the address of their events."""
 
-    `is_numbered` says that the newest event had a number, which changes.
-    """
-
-    __slots__ = (
-        "_decode",
-        "_misses",
-        "_newest",
-        "_rest",
-        "_writes",
-        "is_numbered",
-        "is_ready",
-    )
+    __slots__ = ("_decode", "_misses", "_newest", "_rest", "_writes", "is_ready")
 
     def __init__(self) -> None:
         self._writes: dict[_Where, Callable[[str], object]] = {}
@@ -113,7 +102,6 @@ class Repeats:
         self._decode = _DECODERS[0]  # of all of them
         self._misses = 0
         self._rest = 0
-        self.is_numbered = False
         self.is_ready = False
 
     def clear(self) -> None:
@@ -140,7 +128,6 @@ class Repeats:
                 self._writes = {}
             self._newest = _where(event)
             self._writes[self._newest] = sinks[0].write
-            self.is_numbered = event.sequence_number is not None
             self.is_ready = True
             return
 
