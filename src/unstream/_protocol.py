@@ -163,7 +163,10 @@ class Fold(Generic[T]):
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        if size > self._light and not self.has_room(data):
+        # Only an object is held; `[DONE]` is none.
+        if size > self._light and (
+            data.lstrip()[:1] != b"{" or not self.has_room(data)
+        ):
             return None
         if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
             if too_deep(data):
