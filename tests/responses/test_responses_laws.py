@@ -22,6 +22,7 @@ from tests.responses.streams import (
     frame,
     limits,
     response,
+    segments,
     streams,
 )
 from tests.strategies import cut, sizes
@@ -74,6 +75,18 @@ def test_looking_does_not_disturb(body: bytes, into: list[int], bounds: Limits) 
             vandalise(seen)
             assert repr(accumulator.snapshot()) == repr(again)
     assert repr(accumulator.finish()) == repr(unseen)
+
+
+@given(segments=segments, names=st.booleans())
+def test_events_in_runs_fold_like_each_by_itself(
+    segments: list[Event], *, names: bool
+) -> None:
+    accumulator = Accumulator(protocol=PROTOCOL)
+    for event in segments:
+        accumulator.add(event)
+    want = shown(accumulator.finish())
+    for fast in (True, False):
+        assert shown(fold_reads([frame(segments, names=names)], fast=fast)) == want
 
 
 @given(event_lists)
