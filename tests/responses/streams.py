@@ -296,9 +296,9 @@ def _runs(draw: DrawFn) -> list[Event]:
     return [{**event, "delta": text} for text in texts]
 
 
-_FAMILIES: Final = (
-    *("output_text", "output_text", "refusal", "reasoning_summary_text"),
-    *("function_call_arguments", "shell_call_command", "robot_call_script"),
+FAMILIES: Final = (
+    *("output_text", "refusal", "reasoning_summary_text", "robot_call_script"),
+    *("function_call_arguments", "shell_call_command"),
 )
 
 
@@ -315,7 +315,8 @@ def _addresses(draw: DrawFn) -> Event:
 
 
 _ITEM: Final = {"id": "item_0", "type": "message", "content": []}
-_CHANGES: Final[tuple[Event, ...]] = (
+# What changes where the next delta goes, or might.
+CHANGES: Final[tuple[Event, ...]] = (
     ev("output_item.added", item=_ITEM),
     ev("output_item.done", item={**_ITEM, "content": [{"type": "x"}]}),
     ev("content_part.added", part={"type": "output_text", "text": ""}),
@@ -334,8 +335,8 @@ _CHANGES: Final[tuple[Event, ...]] = (
 @st.composite
 def _segments(draw: DrawFn) -> list[Event]:
     """Give runs of deltas that are like each other, with changes between them."""
-    events: list[Event] = [draw(st.sampled_from(_CHANGES)) for _ in range(2)]
-    families = draw(st.lists(st.sampled_from(_FAMILIES), min_size=1, max_size=2))
+    events: list[Event] = [draw(st.sampled_from(CHANGES)) for _ in range(2)]
+    families = draw(st.lists(st.sampled_from(FAMILIES), min_size=1, max_size=2))
     some = [ev(f"{family}.delta", **draw(_addresses())) for family in families]
     is_numbered, is_padded = draw(st.booleans()), draw(st.booleans())
     for _ in range(draw(st.integers(2, 5))):
@@ -347,7 +348,7 @@ def _segments(draw: DrawFn) -> list[Event]:
                 event = {**event, "sequence_number": len(events)}
             events.append({**event, "delta": "abé\n😀"[len(events) % 5]})
         if draw(st.booleans()):
-            change = draw(st.sampled_from(_CHANGES))
+            change = draw(st.sampled_from(CHANGES))
             events.append({**draw(_addresses()), **change})
     return events
 
@@ -413,5 +414,4 @@ limits: Final = st.just(Limits()) | st.builds(
     Limits,
     choices=st.integers(1, 3),
     tool_calls=st.integers(1, 3),
-    held_bytes=st.sampled_from((2000, 1 << 30)),
 )

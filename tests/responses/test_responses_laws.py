@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.responses.streams import (
+    CHANGES,
+    FAMILIES,
     Event,
     Json,
     answers,
@@ -77,16 +79,33 @@ def test_looking_does_not_disturb(body: bytes, into: list[int], bounds: Limits) 
     assert repr(accumulator.finish()) == repr(unseen)
 
 
+def check_runs(events: list[Event], *, names: bool = True) -> None:
+    """Hold a stream, which is read in runs, against its events one by one."""
+    accumulator = Accumulator(protocol=PROTOCOL)
+    for event in events:
+        accumulator.add(event)
+    want = shown(accumulator.finish())
+    for fast in (True, False):
+        assert shown(fold_reads([frame(events, names=names)], fast=fast)) == want
+
+
 @given(segments=segments, names=st.booleans())
 def test_events_in_runs_fold_like_each_by_itself(
     segments: list[Event], *, names: bool
 ) -> None:
-    accumulator = Accumulator(protocol=PROTOCOL)
-    for event in segments:
-        accumulator.add(event)
-    want = shown(accumulator.finish())
-    for fast in (True, False):
-        assert shown(fold_reads([frame(segments, names=names)], fast=fast)) == want
+    check_runs(segments, names=names)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change["type"])
+def test_a_change_between_runs_counts(family: str, change: Event) -> None:
+    address = {"item_id": "item_0", "output_index": 0}
+    delta = ev(f"{family}.delta", **address, delta="a")
+    for beside in ({}, {"content_index": 0}):
+        run = [{**delta, **beside}] * 30
+        changed = {**change, **address, **beside}
+        check_runs([CHANGES[0], *run, changed, *run, changed, *run])
+        check_runs([changed, *run, changed, *run])
 
 
 @given(event_lists)
