@@ -141,10 +141,12 @@ class GeminiFold(Fold[GenerateContentResponse]):
         if type(parts) is list:
             add = candidate.parts.add
             for part in parts:
-                if type(part) is dict and add(part, effects):
-                    said = True
-                    if part.get("text") != "":
-                        self.has_content = True
+                if type(part) is dict:
+                    is_blank = part.get("text") == ""
+                    if add(part, effects):
+                        said = True
+                        if not is_blank:
+                            self.has_content = True
         fold_level(candidate.content, sent, CONTENT, last_non_null, effects)
         return said
 
