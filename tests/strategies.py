@@ -6,6 +6,7 @@ pool: that is quick, and shrinks to something readable.
 """
 
 import json
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from itertools import cycle
@@ -502,7 +503,7 @@ def _events(draw: DrawFn) -> bytes:
     return b"".join(line + end for line, end in mixed)
 
 
-_DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
+DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
     lambda body, at, _: body[:at],
     lambda body, at, _: body[:at] + body[at + 1 :],
     lambda body, at, byte: body[:at] + body[at + byte :],
@@ -517,7 +518,7 @@ _DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
 def _damaged(draw: DrawFn) -> bytes:
     body = draw(_events())
     edits = st.tuples(
-        st.sampled_from(_DAMAGE), st.integers(0, 4000), st.integers(0, 255)
+        st.sampled_from(DAMAGE), st.integers(0, 4000), st.integers(0, 255)
     )
     for edit, at, byte in draw(st.lists(edits, min_size=1, max_size=3)):
         body = edit(body, at % (len(body) + 1), byte)
@@ -708,3 +709,25 @@ def _rewrite(text: StringIO, whole: str) -> None:
     text.seek(0)
     text.truncate()
     text.write(whole)
+
+
+def check_saved(outcome: Outcome[ChatCompletion]) -> None:
+    """Save an outcome in every way there is, and load it again."""
+    saved = outcome.to_json()
+    plain = outcome.to_dict()
+    assert repr(json.loads(saved)) == repr(json.loads(json.dumps(plain)))
+    for loaded in (Outcome.from_json(saved), Outcome.from_dict(plain)):
+        assert loaded == outcome
+        assert repr(loaded.to_dict()) == repr(plain)
+        assert loaded.calls == outcome.calls
+    assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301 - our own
+    completion = outcome.completion
+    if completion is not None:
+        whole = completion.to_dict()
+        for again in (
+            ChatCompletion.from_json(completion.to_json()),
+            ChatCompletion.from_json(json.dumps(whole)),
+            ChatCompletion.from_dict(whole),
+        ):
+            assert again == completion
+            assert repr(again.to_dict()) == repr(whole)

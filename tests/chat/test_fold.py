@@ -1,13 +1,16 @@
 """Chunks to completion: what happens to every stream."""
 
 import json
+from io import StringIO
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
 
 from tests.strategies import (
     Json,
     chunk,
+    chunk_lists,
     fold_reads,
     folded,
     message_of,
@@ -15,6 +18,10 @@ from tests.strategies import (
     stream,
 )
 from unstream import Ending, Limits, fold
+from unstream._json import parse
+from unstream._rules import Effects
+from unstream.chat._fold import ChatFold
+from unstream.chat._tokens import JsonArray
 
 PLAIN: dict[str, Json] = {
     "id": "",
@@ -491,3 +498,43 @@ def test_nulls_inside_usage_logprobs_details_and_parts_are_kept() -> None:
     assert choice["message"]["content"] == [{"type": "text", "text": "a", "x": None}]
     assert choice["message"]["reasoning_details"] == [{"type": "t", "x": None}]
     assert choice["logprobs"]["content"][0]["bytes"] is None
+
+
+# --- What the fast roads rest on ------------------------------------------------------
+
+
+@given(chunk_lists)
+def test_an_event_that_only_appended_does_the_same_again(sent: list[Json]) -> None:
+    """The record tells all that an event did: not even a note is left out."""
+    state = ChatFold(Limits())
+
+    def add(one: Json) -> Effects | None:
+        data = json.dumps(one).encode()
+        state.n_events += 1
+        state.add(parse(data), data, exact=False)
+        return None if state.record is None else list(state.record)
+
+    for one in sent:
+        before = repr(state.plain()), repr(state.notes()), state.revision
+        record = add(one)
+        if record is None:
+            assert state.revision > before[2]
+            continue
+        assert (repr(state.notes()), state.revision) == before[1:]
+        for _ in "ab":
+            again = add(one)
+            assert again is not None
+            assert [(key, id(did)) for key, _, did in again] == [
+                (key, id(did)) for key, _, did in record
+            ]
+        assert (repr(state.notes()), state.revision) == before[1:]
+        if any(isinstance(did, JsonArray) for _, _, did in record):
+            continue
+        for _, text, did in record:
+            if isinstance(did, StringIO):  # take it back, all three times
+                size = len(text if isinstance(text, str) else json.dumps(text))
+                whole = did.getvalue()
+                did.seek(0)
+                did.truncate()
+                did.write(whole[: len(whole) - 3 * size])
+        assert repr(state.plain()) == before[0]

@@ -51,6 +51,7 @@ class ResponsesFold(Fold[Response]):
         "_body",
         "_items",
         "_output",
+        "_numbered",
         "_repeats",
         "_room",
         "_settled",
@@ -60,6 +61,7 @@ class ResponsesFold(Fold[Response]):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
+        self._numbered = False  # events carry numbers that change
         self._repeats = Repeats()
         self._body: State | None = None  # a whole answer that was never streamed
         self._begin()
@@ -81,7 +83,7 @@ class ResponsesFold(Fold[Response]):
         self.record = None
         alike = 0
         while at < n:
-            if repeats.is_ready and like > 1:
+            if repeats.is_ready and (like > 1 or self._numbered):
                 start = at
                 at = repeats.take(payloads, at)
                 self.n_events += at - start
@@ -98,7 +100,9 @@ class ResponsesFold(Fold[Response]):
             if self.record is None:
                 alike = 0
                 continue
-            alike += 1
+            # A number that changes makes events unlike for any road but the look.
+            self._numbered = "sequence_number" in sent
+            alike = 0 if self._numbered else alike + 1
             if alike >= like:
                 break
             repeats.learn(data, self.record)
@@ -146,8 +150,8 @@ class ResponsesFold(Fold[Response]):
             self.note("data_after_done")
         else:
             # `response.FAMILY.WORD`, or `response.ITEM.WORD`.
-            head, _, word = kind.rpartition(".")
-            name = head.removeprefix(_OURS).replace(".", "_")
+            name, _, word = kind.removeprefix(_OURS).rpartition(".")
+            name = name.replace(".", "_")
             if word == "delta":
                 self._add_delta(family_of(name, sent), sent)
             elif word in ("added", "done"):
@@ -181,14 +185,14 @@ class ResponsesFold(Fold[Response]):
 
     def _add_lifecycle(self, kind: str, sent: State) -> None:
         response = sent.get("response")
-        if type(response) is not dict:
-            response = {}
-        elif kind == _CREATED and self._is_another(response):
-            self.note("several_responses")
-            self.error = None
-            self._begin()
-        if response:
+        if type(response) is dict:
+            if kind == _CREATED and self._is_another(response):
+                self.note("several_responses")
+                self.error = None
+                self._begin()
             self._lay(response)
+        else:
+            response = {}
         self.effects.append(("response", response, HELD))
         output: Json = response.get("output")
         has_output = type(output) is list and output != []
@@ -304,7 +308,9 @@ class ResponsesFold(Fold[Response]):
         annotation = sent.get("annotation")
         if word != "added" or type(annotation) is not dict:
             return
-        family = FAMILIES.get(name.removesuffix("_annotation"), FAMILIES["output_text"])
+        family = FAMILIES.get(name.removesuffix("_annotation"))
+        if family is None or not family.part:
+            family = FAMILIES["output_text"]
         item = self._find(sent, family.item, build=True)
         if item is None:
             return
