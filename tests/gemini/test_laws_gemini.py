@@ -4,6 +4,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise, product
 from typing import Any, Final
 
 import msgspec
@@ -175,6 +176,34 @@ def test_the_fast_roads_fold_as_the_tables_do(
             assert repr(outcome.completion) == completion
             assert outcome.unfinished == tables.unfinished()
             assert noted(outcome.notes) == noted(tables.notes())
+
+
+@pytest.mark.parametrize("usage", [None, {"totalTokenCount": 1}])
+def test_the_fast_roads_see_what_finishes_and_what_goes_on(usage: Json) -> None:
+    """Runs of events with and without a reason, in every order."""
+    plain = _MOST | {"usage": usage}
+    stop = plain | {"reason": "STOP"}
+    for kinds in product((plain, stop), repeat=5):
+        body = as_events(alike([(kind, 15) for kind in kinds]))
+        expected = kinds[-1]["reason"] is None
+        for feeds in ([body], cut(body, [97])):
+            outcome = fold(feeds)
+            assert bool(outcome.unfinished) is expected
+            turns = sum(a is stop and b is plain for a, b in pairwise(kinds))
+            reopened = [n.count for n in outcome.notes if n.code == "reopened"]
+            assert sum(reopened) == turns
+
+
+def test_the_look_forgets_what_came_by_another_road() -> None:
+    text, thought = _MOST | {"text": "a"}, _MOST | {"text": "b", "thought": True}
+    sent = alike([(text, 5), (thought, 1), (text, 1)])
+    body = as_events(sent[:5]) + b"event: x\n" + as_events(sent[5:])
+    for feeds in ([body], cut(body, [97])):
+        whole = fold(feeds).completion
+        assert whole is not None
+        [candidate] = whole.to_dict()["candidates"]
+        texts = [part["text"] for part in candidate["content"]["parts"]]
+        assert texts == ["aaaaa", "b", "a"]
 
 
 def vandalise(value: Any) -> None:
