@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import Json, strict, values
-from unstream import ChatCompletion, Logprobs, Usage
+from unstream import ChatCompletion, Logprobs, Usage, fold
 from unstream._structs import Object, structure
 
 
@@ -218,3 +218,16 @@ def test_pydantic_takes_and_gives_the_plain_object() -> None:
         assert Record.model_validate_json(record.model_dump_json()) == record
     with pytest.raises(pydantic.ValidationError):
         Record(usage=5)
+
+
+def test_fastapi_writes_the_plain_object() -> None:
+    encode = pytest.importorskip("fastapi.encoders").jsonable_encoder
+    completion = fold(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]')
+    assert dict(completion) == completion.to_dict()
+    assert encode({"answers": [completion]}) == {"answers": [completion.to_dict()]}
+
+
+def test_pydantic_describes_it_as_an_object() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    schema = pydantic.TypeAdapter(ChatCompletion).json_schema()
+    assert schema == {"type": "object", "title": "ChatCompletion"}

@@ -160,6 +160,8 @@ class Accumulator(Generic[T]):
         except RecursionError:
             data = b"{"  # too deep to be read as bytes, too
         self._body = None
+        if not self._first and len(data) < _FIRST:
+            self._first = b"data: " + data + b"\n\n"
         self._take(Event("message", data))
 
     @property

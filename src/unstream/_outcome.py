@@ -384,12 +384,17 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, with the verdicts on the tool calls."""
-        plain: dict[str, Json] = msgspec.to_builtins(
-            {n: getattr(self, n) for n in self.__struct_fields__ if n != "completion"}
-        )
+        fields = {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if name != "completion"
+        }
+        fields["calls"] = self.calls
+        for name in ("calls", "notes", "unfinished"):  # no tuples: as JSON has it
+            fields[name] = [*fields[name]]
+        plain: dict[str, Json] = msgspec.to_builtins(fields)
         whole = self.completion
         plain["completion"] = None if whole is None else whole.to_dict()
-        plain["calls"] = msgspec.to_builtins(self.calls)
         return plain
 
     def to_json(self) -> bytes:

@@ -5,7 +5,7 @@ level; not which Structs there are. The types are read from their annotations, t
 list of them that there is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -97,6 +97,15 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         if type(sent) is not dict:
             raise ValueError(f"the JSON is no object, but {type(sent).__name__}")
         return structure(cls, sent)
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        """Give keys and values, so that `dict(...)` is `to_dict()`, as FastAPI asks."""
+        return iter(self.to_dict().items())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: Any, __: Any) -> dict[str, Json]:
+        """Describe it as an object, in which any key may stand."""
+        return {"type": "object", "title": cls.__name__}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

@@ -355,7 +355,7 @@ event_lists: Final[SearchStrategy[list[Json]]] = st.lists(
 
 @st.composite
 def _written(draw: DrawFn) -> bytes:
-    named = draw(st.sampled_from((None, None, "", "error", "message_stop")))
+    named = draw(st.sampled_from((None, None, "", "", "error", "message_stop")))
     events = draw(event_lists | event_lists | st.lists(_any_events, max_size=6))
     body = b"".join(write(sent, named) for sent in events)
     body += draw(st.sampled_from((b"", b"", write(STOP), b"data: [DONE]\n\n")))
@@ -406,4 +406,3 @@ limits: Final = st.just(Limits()) | st.builds(
     choices=st.integers(1, 2),
     tool_calls=st.integers(1, 2),
 )
-

@@ -17,7 +17,7 @@ NAMES: Final = sorted(path.stem for path in STREAMS)
 # What OpenAI's own type does not admit of a response that is whole.
 NOT_OPENAI: Final = [
     r"usage\.\w+",  # a counter that is missing
-    r"output\.\d+\..+",  # an item of a type that nobody knows: an error for each it may be
+    r"output\.\d+\..+",  # an item of a type that nobody knows
 ]
 
 

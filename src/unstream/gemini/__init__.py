@@ -73,6 +73,10 @@ def _claims(payload: Mapping[str, Json], _name: str) -> bool:
     sent = unwrap(dict(payload))
     if "choices" in sent or "object" in sent or "type" in sent:
         return False  # chat completions; Responses; Messages
+    error = sent.get("error")
+    if type(error) is dict:
+        # As Google's APIs write them (google.rpc.Status), most often in an array.
+        return type(error.get("code")) is int and type(error.get("status")) is str
     candidates = sent.get("candidates")
     return (
         (type(candidates) is list and all(type(c) is dict for c in candidates))

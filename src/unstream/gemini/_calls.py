@@ -52,18 +52,24 @@ class Call(Grown):
 
     def __init__(self, part: State, call: State, room: Room) -> None:
         self._room = room
-        self._part = part
+        self._part = {**part, "functionCall": None}  # its place
         self._call: State = {}
         self._args: State = {}
         self._left: list[Json] = []  # the pieces that could not be put
         self.is_open = True
         self._take(call)
 
-    def add(self, part: State, call: State) -> None:
-        """Take the next piece."""
-        for key, value in part.items():
-            self._part.setdefault(key, value)
+    def add(self, part: State, call: State) -> State:
+        """Take the next piece; return what stood beside it and has no place here."""
         self._take(call)
+        held = self._part
+        for key, value in part.items():
+            held.setdefault(key, value)
+        return {
+            key: value
+            for key, value in part.items()
+            if key != "functionCall" and held[key] != value
+        }
 
     def _take(self, call: State) -> None:
         for key, value in call.items():

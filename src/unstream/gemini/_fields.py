@@ -14,6 +14,7 @@ from unstream._json import Json
 from unstream._rules import (
     CHANGED,
     Did,
+    Effects,
     Grown,
     Rule,
     Rules,
@@ -24,7 +25,16 @@ from unstream._rules import (
     settle,
 )
 
-__all__ = ["CANDIDATE", "CONTENT", "TOP", "ends", "to_index"]
+__all__ = [
+    "CANDIDATE",
+    "CONTENT",
+    "TOP",
+    "ends",
+    "fold_level",
+    "has_total",
+    "to_index",
+    "usage",
+]
 
 
 def first(state: State, key: str, value: Json) -> Did:
@@ -45,7 +55,7 @@ def usage(state: State, key: str, value: Json) -> Did:
     if type(value) is not dict:
         return None
     held = state.get(key)
-    if held is None or value.get("totalTokenCount") is not None:
+    if held is None or has_total(value):
         return last_non_null(state, key, value)
     did: Did = None
     for name, inner in value.items():
@@ -128,7 +138,7 @@ def collect(state: State, key: str, value: Json) -> Did:
 # Keys of a response.
 TOP: Final[Rules] = {
     "candidates": ignore,
-    "usageMetadata": usage,
+    "usageMetadata": ignore,  # by `usage`
     "responseId": first,
     "modelVersion": first,
     "createTime": first,
@@ -152,6 +162,26 @@ CONTENT: Final[Rules] = {
 }
 
 
+def fold_level(
+    state: State, sent: State, rules: Rules, rest: Rule, effects: Effects
+) -> None:
+    """Fold each key of an object by its rule, or by `rest`, as `_rules.fold` does.
+
+    A value that is held already does nothing by any rule of these tables, and most are:
+    to look takes a quarter of what it takes to call the rule.
+    """
+    hold, find = state.get, rules.get
+    for key, value in sent.items():
+        held = hold(key)
+        if held is value or value is None or (type(value) is str and held == value):
+            continue
+        rule = find(key, rest)
+        if rule is not ignore:
+            did = rule(state, key, value)
+            if did is not None:
+                effects.append((key, value, did))
+
+
 # --- What values say ------------------------------------------------------------------
 
 
@@ -160,6 +190,11 @@ def to_index(value: Json) -> int | None:
     if type(value) is int:
         return value
     return int(value) if type(value) is float and value.is_integer() else None
+
+
+def has_total(usage: State) -> bool:
+    """Say whether a usage takes the place of the one before."""
+    return usage.get("totalTokenCount") is not None
 
 
 def ends(reason: Json) -> bool:

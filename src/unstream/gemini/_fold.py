@@ -10,8 +10,17 @@ from typing import Final
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, is_error
-from unstream._rules import CHANGED, State, fold, last, last_non_null, settle
-from unstream.gemini._fields import CANDIDATE, CONTENT, TOP, ends, to_index
+from unstream._rules import CHANGED, State, last, last_non_null, settle
+from unstream.gemini._fields import (
+    CANDIDATE,
+    CONTENT,
+    TOP,
+    ends,
+    fold_level,
+    has_total,
+    to_index,
+    usage,
+)
 from unstream.gemini._parts import Parts
 from unstream.gemini._schema import GenerateContentResponse
 
@@ -86,7 +95,11 @@ class GeminiFold(Fold[GenerateContentResponse]):
         identity = sent.get("responseId")
         if identity and identity != top.get("responseId", identity):
             self.note("id_changed")
-        fold(top, sent, TOP, last, effects)
+        fold_level(top, sent, TOP, last, effects)
+        spent = sent.get("usageMetadata")
+        if spent is not None and usage(top, "usageMetadata", spent) is not None:
+            # A total takes the place of the one before: no more is held than was.
+            effects.append(("usageMetadata", has_total(spent) or spent, CHANGED))
         candidates = sent.get("candidates")
         if type(candidates) is list:
             for candidate in candidates:
@@ -95,7 +108,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
         self.finish_event(data)
 
     def _look(self, sent: State, name: str) -> State | None:
-        """Look at a payload that may be no response, or wrapped; return the response."""
+        """Look at a payload that may be wrapped, or no response; return that."""
         whole, sent = sent, unwrap(sent)
         error = sent.get("error")
         if is_error(error):
@@ -124,7 +137,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
             effects.append(("candidates", {}, CHANGED))
         content = sent.get("content")
         said = type(content) is dict and self._add_content(candidate, content)
-        fold(candidate.state, sent, CANDIDATE, last, effects)
+        fold_level(candidate.state, sent, CANDIDATE, last, effects)
         if ends(sent.get("finishReason")):
             if not candidate.finished:
                 candidate.finished = True
@@ -150,7 +163,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
                     said = True
                     if part.get("text") != "":
                         self.has_content = True
-        fold(candidate.content, sent, CONTENT, last_non_null, effects)
+        fold_level(candidate.content, sent, CONTENT, last_non_null, effects)
         return said
 
     # --- Room -------------------------------------------------------------------------
@@ -239,8 +252,8 @@ class GeminiFold(Fold[GenerateContentResponse]):
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usageMetadata", or nowhere."""
-        usage = (self._body or self._top).get("usageMetadata")
-        return "usageMetadata" if type(usage) is dict and usage else None
+        spent = (self._body or self._top).get("usageMetadata")
+        return "usageMetadata" if type(spent) is dict and spent else None
 
     def plain(self) -> State | None:
         """Return a copy of what was folded so far; None where nothing came."""

@@ -94,8 +94,9 @@ class Parts(Grown):
         if self._is_open and not (type(name) is str and name):
             self._is_open = call.get("willContinue") is True
             if self._open is not None:
-                self._open.add(part, call)
                 effects.append(("functionCall", {}, CHANGED))
+                if rest := self._open.add(part, call):
+                    self._append(rest, effects)  # a second signature, say
             return
         if self._open is not None:
             self._open.is_open = False

@@ -40,14 +40,14 @@ class Room(Protocol):
 class Blocks:
     """The blocks of one message."""
 
-    __slots__ = ("_blocks", "_by_index", "_highest", "_index", "_room")
+    __slots__ = ("_blocks", "_by_index", "_highest", "_room", "index")
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._blocks: list[_Block] = []
         self._by_index: dict[int, _Block] = {}  # the newest at each
         self._highest = -1
-        self._index: int | None = None  # that came last
+        self.index = 0  # that came last; 0 before any did
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -56,7 +56,7 @@ class Blocks:
         """Take the blocks that came with the message itself."""
         for index, state in enumerate(sent):
             if type(state) is dict:
-                self._index = index
+                self.index = index
                 self._begin(index, state)
 
     def start(self, sent: State, block: State) -> bool:
@@ -64,7 +64,7 @@ class Blocks:
         index = _to_index(sent.get("index"))
         if index is None:
             index = self._highest + 1
-        changed, self._index = index != self._index, index
+        changed, self.index = index != self.index, index
         held = self._by_index.get(index)
         if held is None:
             self._begin(index, block)
@@ -82,10 +82,10 @@ class Blocks:
         """Take the next piece of a block."""
         index = sent.get("index")
         if type(index) is not int or index < 0:
-            index = self._index or 0
+            index = self.index
         block = self._by_index.get(index)
-        if index != self._index:
-            self._index = index
+        if index != self.index:
+            self.index = index
             # Pieces without an index go elsewhere from now on.
             effects.append(("index", index, CHANGED))
         if block is None:
@@ -103,7 +103,7 @@ class Blocks:
     def stop(self, sent: State) -> bool:
         """Take the end of a block; say whether it told anything."""
         index = _to_index(sent.get("index"))
-        block = self._by_index.get((self._index or 0) if index is None else index)
+        block = self._by_index.get(self.index if index is None else index)
         if block is None or block.is_stopped:
             return False
         block.is_stopped = True

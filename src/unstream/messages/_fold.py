@@ -14,7 +14,9 @@ from unstream._protocol import Fold, error_in, is_error
 from unstream._rules import CHANGED, DROPPED, HELD, Did, State, is_empty, settle
 from unstream.messages._blocks import Blocks, is_call
 from unstream.messages._fields import BESIDE, keep, merge_usage
+from unstream.messages._repeat import Repeat
 from unstream.messages._schema import Message
+from unstream.sse import Run
 
 __all__ = ["MessagesFold", "claims"]
 
@@ -32,6 +34,8 @@ class MessagesFold(Fold[Message]):
         "_body",
         "_calls_left",
         "_ended",
+        "_met",
+        "_repeat",
         "_seen",
         "_started",
         "_top",
@@ -41,8 +45,10 @@ class MessagesFold(Fold[Message]):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
+        self._met = False  # any event of this protocol
         self._seen = False  # anything of a message
         self._body: State | None = None  # a whole answer that was never streamed
+        self._repeat: Repeat | None = None  # what the next event may be
         self._begin()
 
     def _begin(self) -> None:
@@ -55,6 +61,34 @@ class MessagesFold(Fold[Message]):
         self._calls_left = self.limits.tool_calls
 
     # --- Payloads ---------------------------------------------------------------------
+
+    def take(self, payloads: Run, at: int, like: int) -> int:
+        """Fold payloads; see `Fold.take`."""
+        self.record = None
+        alike, n = 0, len(payloads)
+        while at < n:
+            if self._repeat is not None and like > 1:
+                start = at
+                at = self._repeat.take(payloads, at)
+                self.n_events += at - start
+                alike += at - start
+                if at == n:
+                    break
+            data = payloads[at]
+            if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
+                break
+            self.n_events += 1
+            self.add(sent, data, payloads.name(at))
+            at += 1
+            if not self.record:
+                alike = 0
+                continue
+            alike += 1
+            if alike >= like:
+                break
+            self._repeat = Repeat.of(self.record, self._blocks.index)
+        return at
 
     def add(
         self,
@@ -74,13 +108,17 @@ class MessagesFold(Fold[Message]):
         failed = odd and self._find_error(sent, kind, name)
         if take is None:
             if kind != "ping" and not failed:
-                self.foreign = True
+                self.foreign = not self._met
                 self.note("foreign_events")
-        elif self.done:
-            self.note("data_after_done")
         else:
-            take(self, sent)
+            self._met, self.foreign = True, False
+            if self.done:
+                self.note("data_after_done")
+            else:
+                take(self, sent)
         self.finish_event(data)
+        if self.record is None:
+            self._repeat = None
 
     def _find_error(self, sent: State, kind: str, name: str) -> bool:
         """Take note of the error that a payload reports; say whether it does."""
@@ -310,6 +348,7 @@ class MessagesFold(Fold[Message]):
         return plain
 
 
+_LF: Final = ord("\n")
 # What an error may stand under, beside `type` and the name of the event.
 _ODD: Final = frozenset(("error", "object", "x_groq"))
 

@@ -88,7 +88,7 @@ __all__ = [
 
 
 def _claims(sent: Mapping[str, Json], name: str) -> bool:
-    kind = sent.get("type", name)
+    kind = sent.get("type") or name
     if type(kind) is str and kind.startswith("response."):
         return True
     inner = sent.get("response")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from unstream._rules import State
-from unstream.responses._slots import slots, to_index
+from unstream.responses._slots import Slots, slots, to_index
 
 __all__ = ["FAMILIES", "PARTS", "Family", "family_of"]
 
@@ -64,7 +64,10 @@ class Family(Struct, frozen=True):
 
     def is_open(self, state: State, sent: State) -> bool:
         """Say whether the part that an event is about is there."""
-        return type(slots(state, self.among).get(self.index_in(sent))) is dict
+        held, index = state.get(self.among), self.index_in(sent)
+        if type(held) is list:
+            return index < len(held) and type(held[index]) is dict
+        return isinstance(held, Slots) and type(held.get(index)) is dict
 
     def text_in(self, sent: State) -> str | None:
         """Return the whole text that a `done` has, if any."""

@@ -98,7 +98,8 @@ class ResponsesFold(Fold[Response]):
             if self.record is None:
                 alike = 0
                 continue
-            alike += 1
+            # A number that changes makes events unlike for any road but the look.
+            alike = 0 if "sequence_number" in sent else alike + 1
             if alike >= like:
                 break
             repeats.learn(data, self.record)
@@ -146,8 +147,8 @@ class ResponsesFold(Fold[Response]):
             self.note("data_after_done")
         else:
             # `response.FAMILY.WORD`, or `response.ITEM.WORD`.
-            head, _, word = kind.rpartition(".")
-            name = head.removeprefix(_OURS).replace(".", "_")
+            name, _, word = kind.removeprefix(_OURS).rpartition(".")
+            name = name.replace(".", "_")
             if word == "delta":
                 self._add_delta(family_of(name, sent), sent)
             elif word in ("added", "done"):
@@ -181,14 +182,14 @@ class ResponsesFold(Fold[Response]):
 
     def _add_lifecycle(self, kind: str, sent: State) -> None:
         response = sent.get("response")
-        if type(response) is not dict:
-            response = {}
-        elif kind == _CREATED and self._is_another(response):
-            self.note("several_responses")
-            self.error = None
-            self._begin()
-        if response:
+        if type(response) is dict:
+            if kind == _CREATED and self._is_another(response):
+                self.note("several_responses")
+                self.error = None
+                self._begin()
             self._lay(response)
+        else:
+            response = {}
         self.effects.append(("response", response, HELD))
         output: Json = response.get("output")
         has_output = type(output) is list and output != []
@@ -304,7 +305,9 @@ class ResponsesFold(Fold[Response]):
         annotation = sent.get("annotation")
         if word != "added" or type(annotation) is not dict:
             return
-        family = FAMILIES.get(name.removesuffix("_annotation"), FAMILIES["output_text"])
+        family = FAMILIES.get(name.removesuffix("_annotation"))
+        if family is None or not family.part:
+            family = FAMILIES["output_text"]
         item = self._find(sent, family.item, build=True)
         if item is None:
             return

@@ -150,7 +150,7 @@ class Items:
         """Take the item of a `done`; say whether that did anything."""
         item_id, kind = _text(state, "id") or _text(sent, "item_id"), type_of(state)
         held = self._find(item_id, index, kind)
-        if held is None or held.type not in ("", kind):
+        if held is None or (held.type and kind and held.type != kind):
             self._room.note("item_not_added")
             held = self._open(state, index, built=False)
         elif held.closed:

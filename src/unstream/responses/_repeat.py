@@ -10,10 +10,10 @@ was learned is forgotten as soon as an event of another kind was folded.
 
 from collections.abc import Callable
 from io import StringIO
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from unstream._rules import DROPPED, Effects
 
@@ -29,46 +29,77 @@ _REST: Final = 32
 _MOST: Final = 16
 
 
-class _Delta(Struct, gc=False, forbid_unknown_fields=True):
-    # The order of OpenAI's servers: msgspec looks for the next field first.
+# A Struct for each index that there may be besides: one that is not there is one less
+# to compare. The order is that of OpenAI's servers: msgspec looks for the next field
+# first. An empty list of log probabilities is nothing.
+
+
+class _InItem(Struct, gc=False, forbid_unknown_fields=True):
     type: str | None = None
-    content_index: int | None = None
     delta: str | None = None
     item_id: str | None = None
-    logprobs: tuple[()] | None = None  # an empty list: nothing
+    logprobs: tuple[()] | None = None
     obfuscation: str | None = None
     output_index: int | None = None
     sequence_number: int | None = None
-    summary_index: int | None = None
-    command_index: int | None = None
+    place: None = field(default=None, name="*place")
 
 
-_decode: Final = msgspec.json.Decoder(_Delta).decode
+class _InContent(Struct, gc=False, forbid_unknown_fields=True):
+    type: str | None = None
+    place: int | None = field(default=None, name="content_index")
+    delta: str | None = None
+    item_id: str | None = None
+    logprobs: tuple[()] | None = None
+    obfuscation: str | None = None
+    output_index: int | None = None
+    sequence_number: int | None = None
 
-_Where: TypeAlias = tuple[
-    str | None, str | None, int | None, int | None, int | None, int | None
-]
+
+class _InSummary(Struct, gc=False, forbid_unknown_fields=True):
+    type: str | None = None
+    delta: str | None = None
+    item_id: str | None = None
+    logprobs: tuple[()] | None = None
+    obfuscation: str | None = None
+    output_index: int | None = None
+    sequence_number: int | None = None
+    place: int | None = field(default=None, name="summary_index")
 
 
-def _where(event: _Delta) -> _Where:
-    return (
-        event.item_id,
-        event.type,
-        event.output_index,
-        event.content_index,
-        event.summary_index,
-        event.command_index,
-    )
+class _InCommands(Struct, gc=False, forbid_unknown_fields=True):
+    type: str | None = None
+    place: int | None = field(default=None, name="command_index")
+    delta: str | None = None
+    item_id: str | None = None
+    logprobs: tuple[()] | None = None
+    obfuscation: str | None = None
+    output_index: int | None = None
+    sequence_number: int | None = None
+
+
+_DECODERS: Final[tuple[Callable[[bytes], Any], ...]] = tuple(
+    msgspec.json.Decoder(kind).decode
+    for kind in (_InContent, _InItem, _InSummary, _InCommands)
+)
+
+# The id, the type, the index of the item, and the one besides.
+_Where: TypeAlias = tuple[str | None, str | None, int | None, int | None]
+
+
+def _where(event: Any) -> _Where:
+    return event.item_id, event.type, event.output_index, event.place
 
 
 class Repeats:
     """What texts are appended to, by the type and the address of their events."""
 
-    __slots__ = ("_misses", "_newest", "_rest", "_writes", "is_ready")
+    __slots__ = ("_decode", "_misses", "_newest", "_rest", "_writes", "is_ready")
 
     def __init__(self) -> None:
         self._writes: dict[_Where, Callable[[str], object]] = {}
-        self._newest: _Where = (None,) * 6
+        self._newest: _Where = (None,) * 4
+        self._decode = _DECODERS[0]  # of all of them
         self._misses = 0
         self._rest = 0
         self.is_ready = False
@@ -87,23 +118,26 @@ class Repeats:
         sinks = [did for _, _, did in record if did is not DROPPED]
         if len(sinks) != 1 or not isinstance(sinks[0], StringIO):
             return
-        try:
-            event = _decode(data)
-        except _REFUSED:
+        for decode in _DECODERS:
+            try:
+                event = decode(data)
+            except _REFUSED:
+                continue
+            if decode is not self._decode or len(self._writes) >= _MOST:
+                self._decode = decode
+                self._writes = {}
+            self._newest = _where(event)
+            self._writes[self._newest] = sinks[0].write
+            self.is_ready = True
             return
-        if len(self._writes) >= _MOST:
-            self._writes.clear()
-        self._newest = _where(event)
-        self._writes[self._newest] = sinks[0].write
-        self.is_ready = True
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
 
         Nothing has been done with the payload at the place that is returned.
         """
-        writes, decode, start = self._writes, _decode, at
-        item_id, kind, output, content, summary, command = self._newest
+        writes, decode, start = self._writes, self._decode, at
+        item_id, kind, output, place = self._newest
         write = writes[self._newest]
         for data in payloads[at:] if at else payloads:
             try:
@@ -115,15 +149,13 @@ class Repeats:
                 event.item_id != item_id
                 or event.type != kind
                 or event.output_index != output
-                or event.content_index != content
-                or event.summary_index != summary
-                or event.command_index != command
+                or event.place != place
             ):
                 where = _where(event)
                 if where not in writes:
                     break
                 self._newest = where
-                item_id, kind, output, content, summary, command = where
+                item_id, kind, output, place = where
                 write = writes[where]
             text = event.delta
             if not text or _LF in data:
