@@ -107,8 +107,7 @@ HOSTILE: Final[dict[str, bytes]] = {
         event(TEXT.replace(b"%b", b"abc")) + event(TEXT.replace(b"%b", rb"\ud83d"))
     ),
     "every fortieth text broken": repeated(
-        event(TEXT.replace(b"%b", b"abc")) * 39
-        + event(TEXT.replace(b"%b", rb"\ud83d"))
+        event(TEXT.replace(b"%b", b"abc")) * 39 + event(TEXT.replace(b"%b", rb"\ud83d"))
     ),
     "nine choices by turns": b"".join(
         event(b'{"choices":[{"index":%d,"delta":{"content":"a"}}]}' % (i % 9))
@@ -123,8 +122,7 @@ HOSTILE: Final[dict[str, bytes]] = {
     "nested too deeply": repeated(event(b'{"x":' + b"[" * 151 + b"]" * 151 + b"}")),
     "events of another API": repeated(event(b'{"type":"ping"}')),
 }
-# At the most so many times the ordinary road: what is dear by the byte is as dear by the
-# event, and an event may be short.
+# At the most so many times the ordinary road, though an event may be short.
 BOUND: Final = 10
 
 
@@ -180,7 +178,7 @@ def filled(head: bytes, unit: bytes, tail: bytes, size: int) -> Iterator[bytes]:
     """Write events of about a size, filled with units that are numbered throughout."""
     number = 0
     while True:
-        units = []
+        units: list[bytes] = []
         length = len(head) + len(tail)
         while not units or length < size:
             number += 1

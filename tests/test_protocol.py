@@ -1,7 +1,8 @@
 """What all folds have in common: records, what may be held, notes, errors."""
 
+from collections.abc import Sequence
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -150,6 +151,9 @@ def test_the_first_error_is_the_cause() -> None:
     assert fold.error == "a"
 
 
+NOTHING: Final[Sequence[Json]] = (None, "", False, {}, [])
+
+
 @pytest.mark.parametrize(
     ("sent", "error"),
     [
@@ -159,8 +163,8 @@ def test_the_first_error_is_the_cause() -> None:
         ({"x_groq": {"error": "m"}}, "m"),
         ({"error": None, "x_groq": {"error": "m"}}, "m"),
         ({"object": "error", "message": "m"}, {"object": "error", "message": "m"}),
-        *(({"error": value}, None) for value in (None, "", False, {}, [])),
-        *(({"x_groq": value}, None) for value in (None, "error", {}, {"error": ""})),
+        *(({"error": value}, None) for value in NOTHING),
+        *(({"x_groq": value}, None) for value in (*NOTHING, "error", {"error": ""})),
         ({"message": "m"}, None),
     ],
 )
