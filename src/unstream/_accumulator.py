@@ -227,8 +227,8 @@ class Accumulator(Generic[T]):
 
     def _read_data(self, data: bytes) -> None:
         """Read the next bytes, but for an event that has just begun."""
-        if not self._n_bytes:
-            self._first = data[:_FIRST]
+        if len(self._first) < _FIRST:
+            self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
