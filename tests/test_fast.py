@@ -1,251 +1,97 @@
-"""The express lane gives what the ordinary road gives, whatever is aimed at it."""
+"""The fast roads give what the tables give, whatever is aimed at them."""
 
 import random
-from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import aimed
+from tests.aimed import one_of_each
 from tests.shapes import SHAPES, build
+from tests.strategies import cut, fold_plainly, fold_reads
 from unstream import Accumulator, Limits
-
-SHARED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
-RECORDED: Final = sorted(SHARED.rglob("*.sse"))
-
-# Events around one or more texts: kinds of text, two texts in one, padding before and
-# after, one choice and another, shapes that share a text and differ in one byte.
-FRAMES: Final = [
-    (b'{"id":"i","choices":[{"index":0,"delta":{"content":"', b'"}}]}'),
-    (b'{"id":"j","choices":[{"index":0,"delta":{"content":"', b'"}}]}'),
-    (b'{"id":"i","choices":[{"index":1,"delta":{"content":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"content":"', b'"},"finish_reason":null}]}'),
-    (b'{"choices":[{"delta":{"content": "', b'"},"finish_reason": null}]}'),
-    (b'{"choices":[{"delta":{"reasoning":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"content":null,"reasoning_content":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"refusal":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"role":"assistant","content":"', b'"}}],"p":"', b'"}'),
-    (b'{"obfuscation":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"content":"', b'","reasoning":"', b'"}}]}'),
-    (
-        b'{"choices":[{"delta":{"content":"","reasoning":"',
-        b'","reasoning_details":[{"type":"t","text":"',
-        b'","index":0}]}}],"provider":"P"}',
-    ),
-    (
-        b'{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"',
-        b'"}}]}}]}',
-    ),
-    (
-        b'{"choices":[{"delta":{"tool_calls":[{"index":1,"function":{"arguments":"',
-        b'"}}]}}]}',
-    ),
-    (b'{"choices":[{"delta":{"tool_calls":[{"custom":{"input":"', b'"}}]}}]}'),
-    (b'{"choices":[{"delta":{"content":[{"type":"text","text":"', b'"}]}}]}'),
-    (b'{"service_tier":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"x_note":"', b'","content":"', b'"}}]}'),
-    (b'{"x_note":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"usage":{"total_tokens":1},"choices":[{"delta":{"content":"', b'"}}]}'),
-    (
-        (
-            b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":'
-            b'[{"type":"text","text":"'
-        ),
-        b'"}],"closed":true,"index":0}]}}],"p":"',
-        b'"}',
-    ),
-    (
-        b'{"choices":[{"delta":{"content":[{"type":"reasoning","summary":[{"text":"',
-        b'","x":[1]}]}]}}]}',
-    ),
-    (b'{"choices":[{"delta":{"content":[{"type":"a","thinking":"', b'"}]}}]}'),
-    (
-        b'{"choices":[{"delta":{"reasoning_details":[{"type":"t","text":"',
-        b'"},{"type":"t","text":"',
-        b'"}]}}]}',
-    ),
-    (
-        b'{"choices":[{"delta":{"reasoning_details":[],"reasoning":"',
-        b'"},"logprobs":{"content":null}}]}',
-    ),
-    # Holes for values that are no text: a constant that ends in a colon.
-    (b'{"choices":[{"delta":{"content":"', b'"}}],"x_n":', b"}"),
-    (b'{"x_n":', b',"x_m":', b',"choices":[{"delta":{"reasoning":"', b'"}}]}'),
-    (b'{"created":', b',"choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"id":', b',"model":', b',"choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"id":"', b'","model":"', b'","choices":[{"delta":{"content":"', b'"}}]}'),
-    (b'{"choices":[{"delta":{"content":"', b'","x_tag":', b"}}]}"),
-    (b'{"choices":[{"text":', b',"delta":{"id":', b',"content":"', b'"}}]}'),
-    (b'{"choices":[{"index":1,"delta":{"content":"', b'"}}],"x_n": ', b"}"),
-    (b'{"choices":[{"delta":{"content":"', b'"}}],"usage":', b"}"),
-    (b'{"choices":[{"delta":{"content":"', b'"}}],"x_groq":', b"}"),
-    (b'{"choices":[{"delta":{"content":"', b'"},"token_ids":', b"}]}"),
-    (b'{"choices":[{"delta":{"content":"', b'"},"usage":', b"}]}"),
-    (
-        b'{"choices":[{"delta":{"content":"',
-        b'"},"logprobs":{"content":',
-        b',"refusal":null}}]}',
-    ),
-    (b'{"choices":[{"delta":{"content":"', b'"},"logprobs":', b',"x":1}]}'),
-    (
-        b'{"id":7,"choices":[{"delta":{"content":"',
-        b'"},"logprobs":{"content":',
-        b"}}]}",
-    ),
-    (
-        b'{"choices":[{"delta":{"content":"',
-        b'"},"logprobs":{"content":',
-        b'}}],"x":',
-        b',"usage":',
-        b"}",
-    ),
-    (
-        b'{"choices":[{"delta":{"content":"',
-        b'"},"content_filter_results":',
-        b',"native_finish_reason":',
-        b"}]}",
-    ),
-    (
-        b'{"choices":[{"logprobs":{"content":',
-        b',"refusal":',
-        b'},"delta":{"reasoning":"',
-        b'"}}]}',
-    ),
-]
-
-# What could make joined bodies differ from the bodies: quotes, escapes and characters
-# at their edges, halves of those, control characters, look-alikes of what follows.
-BODIES: Final = [
-    *(b"", b"a", b" hello", b"\\n", b'\\"', b"\\\\", b"\\/", b"\\u00e9", b"\xc3\xa9"),
-    *(b"\\", b'"', b'\\\\"', b'\\\\\\"', b'a"b"c', b"\\x", b"\\u12", b"34", b"n"),
-    *(b"\\ud83d", b"\\ude00", b"\\uD83D\\uDE00", b"\xc3", b"\xa9", b"\xf0\x9f"),
-    *(b"\x98\x80", b"\xff", b"\xed\xa0\xbd", b"\t", b"\0", b"\x7f", b"\r", b"\n"),
-    *(b'"}}]}', b'","x":"', b'","content":"z', b'"},"finish_reason":"stop"}]}'),
-    b'"}}]}\n\ndata: {"choices":[{"delta":{"content":"',
-    b"\n\ndata: [DONE]\n\n",
-]
-
-# The same for values: one that is two, or none, or of another type than the others.
-VALUES: Final = [
-    *(b"1", b"2", b"37", b"[1]", b'[{"token":"a"}]', b'{"n":1}', b'"s"', b'"t"'),
-    *(b"1.0", b"1.5", b"-0", b"1e400", b"01", b"1" * 21, b" 7 ", b"true", b"null"),
-    *(b"", b"[]", b"[ ]", b"{}", b"[1],[2]", b"1,2", b'5,"choices":[]', b"[1]}", b"["),
-    *(b'"', b'"a', b'"\\ud83d"', b'"\xff"', b'["\xff"]', b"NaN", b"[01]", b'["\0"]'),
-    *(b"[" * 160 + b"]" * 160, b"[" * 149 + b"]" * 149, b'{"error":{"message":"m"}}'),
-    *(b'{"n":2,"o":null}', b'{"total_tokens":3}', b'{"n":true}', b'[{"token":"\\""}]'),
-    *(b'["],["]', b'{"a":"}}],\\"x_n\\":1"}', b'"\\u00e9"', b'[{"token":"b"},1]'),
-]
-
-OTHERS: Final = [
-    b"data: [DONE]\n\n",
-    b": keep-alive\n\n",
-    b"\n",
-    b"\r\n\r\n",
-    b"id: 7\n",
-    b"retry: 5\n\n",
-    b"event: error\n",
-    b"error: x\n",
-    b"data: nonsense\n\n",
-    b'data: {"error":{"message":"m"}}\n\n',
-    b'data: {"choices":[],"usage":{"total_tokens":9}}\n\n',
-    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
-    b'data: {"choices":[{"delta":{"content":[{"type":"text","text":"L"}]}}]}\n\n',
-    (
-        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":'
-        b'{"name":"f","arguments":""}}]}}]}\n\n'
-    ),
-    (
-        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"b","function":'
-        b'{"name":"g","arguments":""}},{"index":1,"id":"c","function":{"name":"h"}}]}}]}'
-        b"\n\n"
-    ),
-    b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n',
-    b'error: {"choices":[{"delta":{"content":"F"}}]}\n',
-    b"event: error\r\r\n",
-    b"foo\n\n",
-    b'data: {"x":1}\n\n',
-    b'event: x\ndata: {"choices":[{"delta":{"content":"E"}}]}\n\n',
-]
+from unstream.chat._fold import ChatFold
+from unstream.sse import Run
 
 
 def event(payload: str, *values: object) -> bytes:
     return b"data: %b\n\n" % (payload % values).encode()
 
 
-def stream(seed: int) -> bytes:
-    """Build a stream of runs of like events, with damage aimed at the lane."""
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
-    frames = rng.sample(FRAMES, rng.choice([1, 1, 1, 2, 3]))
-    pieces = []
-    values = rng.choice([VALUES, VALUES[:3], VALUES[3:5], VALUES[5:6], VALUES[6:8]])
-    for _ in range(rng.randint(1, 4)):
-        if rng.random() < 0.4:
-            pieces.append(rng.choice(OTHERS))
-        for _ in range(rng.choice([2, 5, 20, 60])):
-            first, *others = rng.choice(frames)
-            pieces.append(b"data: " + first)
-            for other in others:
-                bodies = BODIES if pieces[-1].endswith(b'"') else values
-                tame = bodies[:6] if rng.random() < 0.9 else bodies
-                pieces += [rng.choice(tame), other]
-            pieces.append(b"\n\n")
-    whole = b"".join(pieces)
-    if rng.random() < 0.2:
-        whole = whole.replace(b"\n\n", rng.choice([b"\r\n\r\n", b"\n", b"\n\n\n"]), 3)
-    if rng.random() < 0.2:
-        whole = whole[: rng.randint(0, len(whole))]
-    return whole
+def told(
+    data: bytes,
+    bounds: Limits | None,
+    into: list[int],
+    *,
+    fast: bool = True,
+    look: bool = False,
+) -> list[str]:
+    """Tell the snapshots, if they are looked at, and the outcome."""
+    accumulator = Accumulator(limits=bounds, fast=fast)
+    seen = []
+    for read in cut(data, into):
+        accumulator.feed(read)
+        if look:
+            seen.append(repr(accumulator.snapshot()))
+    return [*seen, repr(accumulator.finish())]
 
 
-streams = st.integers(0, 2**32).map(stream)
-limits = st.sampled_from(
+def check_roads(
+    data: bytes, into: list[int], bounds: Limits | None = None, *, look: bool = True
+) -> None:
+    """Fold at once and in reads, with the fast path and without, looking or not."""
+    plain = repr(fold_plainly(data, limits=bounds))
+    whole = [len(data) + 1]
+    assert told(data, bounds, whole) == [plain]
+    assert told(data, bounds, whole, fast=False) == [plain]
+    seen = told(data, bounds, into, look=look)
+    assert seen[-1] == plain
+    assert told(data, bounds, into, look=look, fast=False) == seen
+    if look:
+        assert told(data, bounds, into) == [plain]
+
+
+bounds = st.sampled_from(
     [
         *(Limits(),) * 4,
         Limits(event_bytes=90),
         Limits(stream_bytes=400),
         Limits(choices=1),
         Limits(tool_calls=1),
+        Limits(held_bytes=3000),
     ]
 )
 steps = st.lists(st.sampled_from([1, 7, 60, 97, 300, 5000]), min_size=1, max_size=9)
 
 
-def outcome(
-    data: bytes, bounds: Limits, into: list[int], *, express: bool, look: bool = False
-) -> str:
-    return story(data, bounds, into, express=express, look=look)[-1]
-
-
-def story(
-    data: bytes, bounds: Limits, into: list[int], *, express: bool, look: bool
-) -> list[str]:
-    """Tell the snapshots, if they are looked at, and the outcome."""
-    accumulator = Accumulator(limits=bounds, express=express)
-    told = []
-    at = turn = 0
-    while at < len(data):
-        step = into[turn % len(into)]
-        accumulator.feed(data[at : at + step])
-        if look:
-            told.append(repr(accumulator.snapshot()))
-        at += step
-        turn += 1
-    return [*told, repr(accumulator.finish())]
-
-
-@given(streams, limits, steps, st.booleans())
-def test_the_lane_changes_nothing(
-    data: bytes,
-    bounds: Limits,
+@given(st.integers(0, 2**40), bounds, steps, st.booleans())
+def test_no_road_changes_what_is_aimed_at_it(
+    seed: int,
+    limits: Limits,
     into: list[int],
     look: bool,  # noqa: FBT001 - hypothesis passes it by name
 ) -> None:
-    plain = outcome(data, bounds, [1 << 20], express=False)
-    assert outcome(data, bounds, [1 << 20], express=True) == plain
-    told = story(data, bounds, into, express=True, look=look)
-    assert told[-1] == plain
-    assert told == story(data, bounds, into, express=False, look=look)
+    data = aimed.stream(random.Random(seed))  # noqa: S311 - not for secrets
+    check_roads(data, into, limits, look=look)
+
+
+@pytest.mark.parametrize(("name", "plain", "variants"), [*one_of_each()])
+def test_a_key_that_comes_changes_and_goes_is_seen(
+    name: str, plain: bytes, variants: list[bytes]
+) -> None:
+    """An event is like another only where every key of it is."""
+    del name
+    like = aimed.event(plain.replace(b"@", b"a"))
+    parts = [like * 14]
+    for variant in variants:
+        one = aimed.event(variant.replace(b"@", b"b"))
+        parts += [one * 2, like * 2, one, like * 3]
+    check_roads(b"".join(parts), [200], look=False)
+    for variant, other in zip(variants, variants[1:], strict=False):
+        one, two = (aimed.event(v.replace(b"@", b"c")) for v in (variant, other))
+        check_roads(like * 14 + one * 14 + two * 2 + one * 14, [500], look=False)
 
 
 # Few events, of which many go to one place or change what is settled: `%d` is a text
@@ -288,17 +134,45 @@ KNOTS: Final = [
     '{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"arguments":"%d"}}]}}]}',
     '{"choices":[{"delta":{"tool_calls":[{"id":"c"}]}}]}',
     '{"choices":[{"index":%d,"delta":{"content":"%d,"},"x":%d,"y":null}]}',
+    # Names that are not the call's: whether they open one is for the arguments to say.
+    *(
+        '{"choices":[{"delta":{"tool_calls":[{"index":1,"function":'
+        '{"name":"' + name + '","arguments":"' + text + '"}}]}}]}'
+        for name in ("f", "g")
+        for text in ("{", "}", "%d", "{}")
+    ),
+    *(
+        '{"choices":[{"delta":{"tool_calls":[{"function":'
+        '{"name":"f","arguments":"' + text + '"}}]}}]}'
+        for text in ("{", "}", "{}")
+    ),
+    # A usage of its own in each choice.
+    *(
+        '{"choices":[{"index":' + index + ',"delta":{"content":"%d,"},"usage":{"a":'
+        + count + "}}]}"
+        for index in "01"
+        for count in "05"
+    ),
+    # What an id, or the end of a choice, has to do with the next event.
+    *(
+        '{"id":"' + identity + '","choices":[{"delta":{"content":"%d,"}}]}'
+        for identity in "ab"
+    ),
+    '{"choices":[{"delta":{"content":"%d,"},"finish_reason":"stop"}]}',
+    '{"choices":[{"delta":{},"finish_reason":"stop"}]}',
+    '{"choices":[{"index":0,"text":"%d,"}]}',
+    '{"choices":[{"delta":{"content":{}}}]}',
 ]
 
 
 @given(
     st.lists(st.sampled_from(KNOTS), min_size=1, max_size=4).flatmap(
-        lambda few: st.lists(st.sampled_from(few), min_size=4, max_size=40)
+        lambda few: st.lists(st.sampled_from(few), min_size=4, max_size=60)
     ),
     steps,
     st.booleans(),
 )
-def test_the_lane_keeps_what_goes_to_one_place_in_order(
+def test_what_goes_to_one_place_stays_in_order(
     frames: list[str],
     into: list[int],
     look: bool,  # noqa: FBT001 - as above
@@ -306,89 +180,80 @@ def test_the_lane_keeps_what_goes_to_one_place_in_order(
     data = b"".join(
         event(frame.replace("%d", str(turn))) for turn, frame in enumerate(frames)
     )
-    plain = outcome(data, Limits(), [1 << 20], express=False)
-    told = story(data, Limits(), into, express=True, look=look)
-    assert told[-1] == plain
-    assert told == story(data, Limits(), into, express=False, look=look)
+    check_roads(data, into, look=look)
 
 
-@pytest.mark.skipif(not RECORDED, reason="the recorded streams are not here")
-def test_the_lane_changes_nothing_of_recorded_streams() -> None:
-    for path in RECORDED:
-        data = path.read_bytes()
-        plain = outcome(data, Limits(), [1 << 20], express=False)
-        for step in (300, 1460, 1 << 20):
-            assert outcome(data, Limits(), [step], express=True) == plain, path.name
+# --- What the fast roads are worth ----------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_lane_changes_nothing_of_a_long_stream(name: str) -> None:
+def test_no_road_changes_anything_of_a_long_stream(name: str) -> None:
     data = build(name, 1200).stream
-    plain = outcome(data, Limits(), [1 << 20], express=False)
-    for step in (700, 1460, 65536, 1 << 20):
-        assert outcome(data, Limits(), [step], express=True) == plain
+    plain = repr(fold_plainly(data))
+    for step in (700, 1460, 65536):
+        for fast in (True, False):
+            assert told(data, None, [step], fast=fast) == [plain]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the payloads that the fold takes, which the fast path did not."""
+    counts = []
+    take = ChatFold.take
+
+    def count(self: ChatFold, payloads: Run, at: int, like: int) -> int:
+        end = take(self, payloads, at, like)
+        counts.append(end - at)
+        return end
+
+    monkeypatch.setattr(ChatFold, "take", count)
+    return counts
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("text", "text, padded", "reasoning, padded", "tools, padded"),
-        *("n=4, padded", "logprobs, padded", "router"),
-        *("unknown key, constant", "unknown key, changing"),
+        *("call, padded", "n=4, padded", "router", "unknown key, constant"),
+        "unknown key, constant, padded",
     ],
 )
-def test_the_lane_takes_nearly_all_of_a_long_stream(
-    name: str, ordinary: list[bytes]
+def test_the_fast_path_takes_nearly_all_of_a_long_stream(
+    name: str, taken: list[int]
 ) -> None:
     shape = build(name, 5000)
-    outcome(shape.stream, Limits(), [65536], express=True)
-    assert len(ordinary) < len(shape.events) / 10
+    fold_reads(cut(shape.stream, [65536]))
+    assert sum(taken) < len(shape.events) / 8
 
 
-@pytest.fixture
-def ordinary(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return the payloads that go the ordinary way."""
-    payloads = []
-    payload = Accumulator._payload
-
-    def note(self: Accumulator, data: bytes) -> object:
-        payloads.append(data)
-        return payload(self, data)
-
-    monkeypatch.setattr(Accumulator, "_payload", note)
-    return payloads
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        '{"model":"m%d","choices":[{"delta":{"content":"c"}}]}',
-        '{"choices":[{"delta":{"content":"c","token_id":%d}}]}',
-        '{"choices":[{"delta":{"content":"c"},"seed":%d}]}',
-        '{"choices":[{"delta":{"content":"c"}}],"usage":{"total_tokens":%d}}',
-        '{"choices":[{"delta":{"content":[{"type":"text","text":"%d"}]}}]}',
-    ],
-)
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_the_lane_takes_what_changes_in_one_place(
-    frame: str, end: bytes, ordinary: list[bytes]
+@pytest.mark.parametrize("step", [60, 1000, 65536])
+def test_line_ends_and_cuts_do_not_keep_it_from_that(
+    end: bytes, step: int, taken: list[int]
 ) -> None:
-    data = b"".join(event(frame, n) for n in range(500)).replace(b"\n", end)
-    outcome(data, Limits(), [1000], express=True)
-    assert len(ordinary) < 10
+    line = event('{"choices":[{"delta":{"content":"c"}}]}').replace(b"\n", end)
+    fold_reads(cut(line * 500, [step]))
+    assert sum(taken) < 100
 
 
-def test_the_lane_tries_again_after_a_rest(ordinary: list[bytes]) -> None:
+def test_the_fast_path_tries_again_after_a_rest(taken: list[int]) -> None:
     call = '{"index":%d,"id":"c%d","function":{"name":"f","arguments":"{}"}}'
     calls = '{"choices":[{"delta":{"tool_calls":[' + call + "]}}]}"
     text = event('{"choices":[{"delta":{"content":"c"}}]}')
     data = b"".join(event(calls, n, n) for n in range(30)) + text * 1000
-    outcome(data, Limits(), [1000], express=True)
-    assert len(ordinary) < 200
+    fold_reads(cut(data, [1000]))
+    assert sum(taken) < 300
 
+
+def test_without_it_the_fold_takes_everything(taken: list[int]) -> None:
+    shape = build("text", 500)
+    fold_reads([shape.stream], fast=False)
+    assert sum(taken) == len(shape.events) - 1  # but for [DONE]
+
+
+# --- Rows -----------------------------------------------------------------------------
 
 ROWS: Final = {
-    # Each went wrong once.
     "a run that ends within the last stretch of a block": [
         event('{"choices":[{"delta":{"content":"%s"}}]}' % ("w" * (n % 7)))
         for n in range(40)
@@ -615,15 +480,94 @@ ROWS: Final = {
         b'data: {"choices":[{"delta":{"content":"3"}}]}\r\r',
         event('{"choices":[{"delta":{"content":"4"}}]}'),
     ],
+    "a text where no delta is, which is two things at once": [
+        event('{"choices":[{"index":0,"text":"%d"}]}', n) for n in range(30)
+    ],
+    "two keys of one name, at two places": [
+        event(
+            '{"choices":[{"delta":{"arguments":"x","tool_calls":[{"index":0,'
+            '"custom":{"input":"x"}}]}}]}'
+        )
+        for n in range(30)
+    ],
+    "a key that is none, for another of its name follows": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
+            '"%s"},"function":null,"custom":{"input":"x"}}]}}]}',
+            text,
+        )
+        for text in ["x"] * 20 + ["y"] * 20
+    ],
+    "another name, before the arguments are whole and after": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":0,"function":'
+            '{"name":"%s","arguments":"%s"}}]}}]}',
+            name,
+            text,
+        )
+        for name, text in [("f", '{\\"a\\":'), *(("g", t) for t in "1}{}{}xyz" * 4)]
+    ],
+    "a usage in each of two choices": [
+        event(
+            '{"choices":[{"index":%d,"delta":{"content":"%d"},"usage":{"a":%d}}]}',
+            n % 2,
+            n,
+            n % 2 + 5,
+        )
+        for n in range(41)
+    ],
+    "an id that is another": [
+        event('{"id":"%s","choices":[{"delta":{"content":"c"}}]}', identity)
+        for identity in "a" + "b" * 20 + "a" * 20
+    ],
+    "a part without text": [
+        event('{"choices":[{"delta":{"content":%s,"reasoning":"%d"}}]}', part, n)
+        for part in ("{}", '[""]', "[]", "[{}]")
+        for n in range(20)
+    ],
+    **{
+        f"an unknown key with {name}": [
+            event('{"choices":[{"delta":{"content":"%d"}}],"a%sb":1}', n, key)
+            for n in range(30)
+        ]
+        for name, key in (
+            *[("a quote", '\\"'), ("a backslash", "\\\\"), ("a line end", "\\n")],
+            *[("a control character", "\\u0001"), ("two bytes", "é")],
+        )
+    },
+    "an unknown key, and one that has no field deeper": [
+        event(
+            '{"choices":[{"delta":{"x":1,"tool_calls":[{"index":0,"function":'
+            '{"arguments":"%d"},"y":1}]}}]}',
+            n,
+        )
+        for n in range(30)
+    ],
+    **{
+        f"a usage that is {usage[:9]}": [
+            event('{"choices":[],"usage":%s}', usage),
+            event('{"choices":[{"delta":{"content":"c"}}],"usage":%s}', usage) * 20,
+        ]
+        for usage in (
+            *["1e400", '{"n":1e400}', '{"n":NaN}', '{"n":"\\ud83d"}', "9" * 5000],
+            *['{"n":' + "[" * 160 + "]" * 160 + "}", "[01]", '{"n":null}'],
+        )
+    },
+    "a usage that is no UTF-8": [b'data: {"choices":[],"usage":{"n":"\xff"}}\n\n'],
+    "keys of ours": [
+        event('{"id":"a","*%s":%s,"choices":[{"delta":{"content":"c"}}]}', key, value)
+        for key in ("extra", "absent")
+        for value in ('["id"]', '{"id":"b"}')
+    ],
+    "texts that cannot be decoded, for long": [
+        event('{"choices":[{"delta":{"content":"%s"}}]}', text)
+        for text in ["a"] * 200 + ["\\ud83d"] * 90 + ["a"] * 90 + ["\\x"] * 90 + ["b"]
+    ],
 }
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows(name: str) -> None:
+def test_each_went_wrong_once(name: str) -> None:
     data = b"".join(ROWS[name])
-    plain = outcome(data, Limits(), [1 << 20], express=False)
-    for step in (*range(1, 400, 11), len(data)):
-        told = story(data, Limits(), [step], express=True, look=True)
-        assert told[-1] == plain, step
-        assert told == story(data, Limits(), [step], express=False, look=True), step
-        assert outcome(data, Limits(), [step], express=True) == plain, step
+    for step in (*range(1, 400, 37), len(data)):
+        check_roads(data, [step], look=len(data) < 10_000)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from unstream._accumulator import Accumulator
+from unstream._detect import ANY, detect
 from unstream._exchange import Exchange
 from unstream._folding import afold, afold_chunks, fold, fold_chunks
 from unstream._outcome import (
@@ -16,9 +17,11 @@ from unstream._outcome import (
     Note,
     Outcome,
     ProviderError,
+    Record,
     StreamError,
     StreamFinished,
     Timing,
+    Tokens,
     TruncatedStream,
 )
 from unstream._tee import atee, tee
@@ -38,6 +41,7 @@ from unstream.chat import (
 )
 
 __all__ = [
+    "ANY",
     "Accumulator",
     "Annotation",
     "Arguments",
@@ -58,16 +62,19 @@ __all__ = [
     "Note",
     "Outcome",
     "ProviderError",
+    "Record",
     "StreamError",
     "StreamFinished",
     "Timing",
     "TokenLogprob",
+    "Tokens",
     "ToolCall",
     "TopLogprob",
     "TruncatedStream",
     "Usage",
     "afold",
     "afold_chunks",
+    "detect",
     "atee",
     "fold",
     "fold_chunks",
@@ -75,9 +82,26 @@ __all__ = [
 ]
 
 
+_LATER = (
+    "asgi",
+    "gemini",
+    "httpx",
+    "messages",
+    "mitmproxy",
+    "responses",
+    "text",
+    "usage",
+)
+
+
 def __getattr__(name: str) -> Any:
+    # Modules that not everybody needs are imported when they are first asked for.
+    if name in _LATER:
+        from importlib import import_module  # noqa: PLC0415 - as rarely needed
+
+        return import_module(f"unstream.{name}")
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - 10 ms, and rarely asked
+        from importlib.metadata import version  # noqa: PLC0415 - takes 10 ms
 
         return version("unstream")
     raise AttributeError(f"module 'unstream' has no attribute {name!r}")

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar, overload
 
+from unstream._detect import ANY, Detector, claim, detect
 from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
-from unstream.sse import BytesLike, Decoder, Event, Run
+from unstream.sse import BytesLike, Event, Run
 
 __all__ = ["Accumulator"]
 
@@ -29,6 +30,9 @@ _BLOCK: Final = 64 * 1024
 _SMALL: Final = 4096
 _HELD: Final = 96
 _ROOM: Final = 32 * 1024
+
+# Of what the first bytes are kept, to say what a foreign stream is.
+_FIRST: Final = 4096
 
 _SPACE: Final = b" \t\r\n"
 _LF: Final = ord("\n")
@@ -52,7 +56,9 @@ class Accumulator(Generic[T]):
         "_body",
         "_cut_off",
         "_decoder",
+        "_detector",
         "_fast",
+        "_first",
         "_fold",
         "_held",
         "_limits",
@@ -93,19 +99,26 @@ class Accumulator(Generic[T]):
         if not isinstance(protocol, Protocol):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
-        self._protocol = protocol
         self._limits = limits
-        self._fold: Fold[T] = protocol.fold(limits)
         self._fast = FastPath() if fast else None
-        self._decoder = Decoder(limit=limits.event_bytes, error_field=True)
+        # What finds out the protocol, until it is found.
+        self._detector = Detector() if protocol is ANY else None
+        self._begin(PROTOCOL if protocol is ANY else protocol)
         self._held: list[bytes] = []
         self._most = _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
+        self._first = b""  # what the stream began with
         self._n_bytes = 0
         self._n_malformed = 0
         self._cut_off = False  # the input ended inside a payload
         self._outcome: Outcome[T] | None = None
+
+    def _begin(self, protocol: Protocol[Any]) -> None:
+        limits = self._limits
+        self._protocol = protocol
+        self._fold: Fold[T] = protocol.fold(limits)
+        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
         n_bytes = self._n_bytes + sum(map(len, self._held))
@@ -139,11 +152,16 @@ class Accumulator(Generic[T]):
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
         self._read()
+        sent = _mapping(chunk)
+        if self._detector is not None:
+            self._decide(claim(sent))
         try:
-            data = encode(_mapping(chunk))
+            data = encode(sent)
         except RecursionError:
             data = b"{"  # too deep to be read as bytes, too
         self._body = None
+        if not self._first and len(data) < _FIRST:
+            self._first = b"data: " + data + b"\n\n"
         self._take(Event("message", data))
 
     @property
@@ -170,6 +188,8 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
+            if self._detector is not None:
+                self._decide(self._detector.close())
             if not self._is_over():
                 self._end()
             self._outcome = self._judge()
@@ -192,6 +212,23 @@ class Accumulator(Generic[T]):
                     del held[:n]
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
+        if self._detector is None:
+            self._read_data(data)
+        elif (found := self._detector.feed(data)) or self._detector.is_over:
+            self._decide(found)
+
+    def _decide(self, found: Protocol[Any] | None) -> None:
+        """Begin with the protocol that was found; read what came before that."""
+        detector, self._detector = self._detector, None
+        if found is not None and found is not self._protocol:
+            self._begin(found)
+        if detector is not None and detector.data:
+            self._read_data(bytes(detector.data))
+
+    def _read_data(self, data: bytes) -> None:
+        """Read the next bytes, but for an event that has just begun."""
+        if not self._n_bytes:
+            self._first = data[:_FIRST]
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
@@ -229,7 +266,7 @@ class Accumulator(Generic[T]):
         done = payloads[-1] == _DONE  # no JSON, which takes a microsecond to find out
         if done:
             del payloads[-1]
-            payloads.size -= len(_DONE)
+            payloads.size = max(0, payloads.size - len(_DONE))
             n -= 1
         while at < n:
             at = self._skim(payloads, at, payloads.size)
@@ -244,7 +281,7 @@ class Accumulator(Generic[T]):
                 for event in self._decoder.reread(data):
                     self._take(event)
             else:
-                self._take_odd(data)
+                self._take_odd(data, payloads.name(at - 1))
             fold.record = None
         if done:
             fold.n_events += 1
@@ -347,8 +384,12 @@ class Accumulator(Generic[T]):
         if self._cut_off and self._body and not _LINE_END.search(self._body):
             # Bytes as they come from `iter_lines()`, say, which are no stream any more.
             self._fold.note("no_line_ends")
-        if body is not None and not self._decoder.is_stream:
+        if body is None:
+            self._body = None  # it was an event that was cut off, no body
+        elif not self._decoder.is_stream:
             self._read_body(bytes(body).removeprefix(_BOM).strip(_SPACE))
+        else:
+            self._body = None
 
     def _read_body(self, body: bytes) -> None:
         """Read a body that is no event stream."""
@@ -390,11 +431,16 @@ class Accumulator(Generic[T]):
             ending = Ending.LIMIT
         else:
             ending = fold.judge(cut_off=self._cut_off)
+            if ending is Ending.COMPLETE and self._decoder.is_open:
+                ending = Ending.TRUNCATED
             if ending is Ending.EMPTY and completion is None:
                 if self._cut_off and self._body:
                     ending = Ending.TRUNCATED  # it began like JSON
                 elif fold.foreign:
                     ending = Ending.FOREIGN
+        foreign = None
+        if ending is Ending.FOREIGN and (found := detect(self._first)) is not None:
+            foreign = None if found is self._protocol else found.name
         return Outcome(
             ending=ending,
             completion=completion,
@@ -403,6 +449,7 @@ class Accumulator(Generic[T]):
             done=fold.done,
             usage_source=fold.usage_source(),
             limit=limit,
+            foreign=foreign,
             unfinished=fold.unfinished(),
             notes=fold.notes(),
             n_bytes=self._n_bytes,

@@ -237,7 +237,9 @@ class FastPath:
             lines, size = lines[:stop], 0
         bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            texts = template.read(bodies, (size or sum(map(len, lines))) - stop * around)
+            texts = template.read(
+                bodies, (size or sum(map(len, lines))) - stop * around
+            )
         except ValueError:
             return 0
         template.write(texts)
@@ -251,7 +253,11 @@ class FastPath:
             id(sink): (sink, []) for t in templates for sink in t.sinks
         }
         shapes = [
-            (*(t.framed if framed else t.plain), t, *(columns[id(x)][1] for x in t.sinks))
+            (
+                *(t.framed if framed else t.plain),
+                t,
+                *(columns[id(x)][1] for x in t.sinks),
+            )
             for t in templates
         ]
         # Interleaved choices follow each other in the same order again and again.

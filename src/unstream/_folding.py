@@ -92,9 +92,10 @@ def fold_chunks(
     stream that was truncated. Raises TypeError for what is no chunk.
     """
     accumulator = Accumulator(protocol=protocol, limits=limits)
+    chunk = None
     for chunk in _iterate(chunks):
         _add(accumulator, chunk)
-    return _conclude(accumulator, incomplete=incomplete)
+    return _conclude(accumulator, type(chunk).__name__, incomplete=incomplete)
 
 
 @overload
@@ -121,9 +122,10 @@ async def afold_chunks(
 ) -> Any:
     """Do what `fold_chunks` does for an async iterable of chunks."""
     accumulator = Accumulator(protocol=protocol, limits=limits)
+    chunk = None
     async for chunk in _aiterate(chunks, "fold_chunks"):
         _add(accumulator, chunk)
-    return _conclude(accumulator, incomplete=incomplete)
+    return _conclude(accumulator, type(chunk).__name__, incomplete=incomplete)
 
 
 def _add(accumulator: Accumulator[Any], chunk: Any) -> None:
@@ -135,14 +137,18 @@ def _add(accumulator: Accumulator[Any], chunk: Any) -> None:
     accumulator.add(chunk)
 
 
-def _conclude(accumulator: Accumulator[Any], *, incomplete: bool) -> Any:
+def _conclude(
+    accumulator: Accumulator[Any], kind: str, *, incomplete: bool
+) -> Any:
     outcome = accumulator.finish()
     if incomplete and outcome.ending is Ending.TRUNCATED and outcome.completion:
         return outcome.completion
     if outcome.ending is Ending.FOREIGN:
+        other = f"unstream.{outcome.foreign}.PROTOCOL" if outcome.foreign else ""
         raise TypeError(
-            f"these are no chunks of the protocol {outcome.protocol}: it takes what the "
-            "API streams, as mappings, or objects with model_dump() or to_dict()"
+            f"{kind} is no chunk of the protocol {outcome.protocol}: it takes what the "
+            "API streams, as mappings, or as objects with model_dump() or to_dict()"
+            + (f"; for these there is protocol={other}" if other else "")
         )
     return outcome.unwrap()
 

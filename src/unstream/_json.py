@@ -99,7 +99,9 @@ def parse(payload: bytes) -> Json:
 def parse_whole(data: bytes | str) -> Json:
     """Parse JSON that was saved; raise ValueError where it is none."""
     try:
-        return mend(parse(data.encode("utf-8", "replace") if type(data) is str else data))
+        return mend(
+            parse(data.encode("utf-8", "replace") if type(data) is str else data)
+        )
     except Malformed as error:
         raise ValueError(str(error)) from None
 

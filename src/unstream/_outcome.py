@@ -3,6 +3,7 @@
 This module knows what is said of a stream of any protocol; not how any of it is found.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,14 +32,19 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
-    "ProviderError",
+    "LOADERS",
     "RESULTS",
+    "ProviderError",
+    "Record",
     "StreamError",
     "StreamFinished",
+    "Summary",
     "Timing",
+    "Tokens",
     "TruncatedStream",
     "judge",
     "may_run",
+    "total",
 ]
 
 
@@ -203,6 +209,57 @@ def _scan(text: str) -> int:
 # --- The outcome ----------------------------------------------------------------------
 
 
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Count tokens in one vocabulary; None: not said. Nothing is estimated.
+
+    Protocols divide differently. Here `input` is all that was read, what came from the
+    cache or went to it included (Anthropic counts those apart), and `output` all that
+    was written, reasoning included (Gemini counts thoughts apart).
+    """
+
+    input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    cached_read: int | None = None
+    cached_write: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what every protocol's answer has, under one name each."""
+
+    id: str = ""
+    model: str = ""
+    finish_reasons: tuple[str | None, ...] = ()
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    usage: Tokens | None = None
+    raw_usage: dict[str, Json] | None = None
+
+
+class Record(Summary, frozen=True, kw_only=True):
+    """Hold an outcome flat, for a biller or a log that does not ask which protocol.
+
+    `text`, `reasoning` and `refusal` are those of the first answer where there are
+    several; `finish_reasons` has one for each, as the provider names it.
+    """
+
+    protocol: str
+    ending: Ending
+    calls: tuple[Call, ...] = ()
+    usage_source: str | None = None
+    error: Json = None
+    interrupted: str | None = None
+
+
+def total(*counts: int | None) -> int | None:
+    """Add what was counted; None where nothing was."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
 class Completion(Object):
     """Base of what a stream folds to, of any protocol."""
 
@@ -218,11 +275,17 @@ class Completion(Object):
         """
         raise NotImplementedError
 
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        raise NotImplementedError
+
 
 T = TypeVar("T", bound=Completion, covariant=True)
 
-# What each protocol's streams fold to, by its name: each protocol adds its own.
+# What each protocol's streams fold to, by its name: each protocol adds its own. What
+# imports one by its name, for those that are not imported yet, is `_detect.load`.
 RESULTS: Final[dict[str, type[Completion]]] = {}
+LOADERS: Final[list[Callable[[str], object]]] = []
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -270,6 +333,21 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
             return ()
         return self.completion.calls(self.unfinished)
 
+    @property
+    def record(self) -> Record:
+        """The outcome as a flat record, the same for every protocol."""
+        whole = self.completion
+        summary = Summary() if whole is None else whole.summary()
+        return Record(
+            **msgspec.structs.asdict(summary),
+            protocol=self.protocol,
+            ending=self.ending,
+            calls=self.calls,
+            usage_source=self.usage_source,
+            error=self.error,
+            interrupted=self.interrupted,
+        )
+
     def unwrap(self) -> T:
         """Return the completion of a stream that ended well.
 
@@ -306,12 +384,17 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, with the verdicts on the tool calls."""
-        plain: dict[str, Json] = msgspec.to_builtins(
-            {n: getattr(self, n) for n in self.__struct_fields__ if n != "completion"}
-        )
+        fields = {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if name != "completion"
+        }
+        fields["calls"] = self.calls
+        for name in ("calls", "notes", "unfinished"):  # no tuples: as JSON has it
+            fields[name] = [*fields[name]]
+        plain: dict[str, Json] = msgspec.to_builtins(fields)
         whole = self.completion
         plain["completion"] = None if whole is None else whole.to_dict()
-        plain["calls"] = msgspec.to_builtins(self.calls)
         return plain
 
     def to_json(self) -> bytes:
@@ -331,8 +414,11 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         plain = {k: v for k, v in sent.items() if k not in ("calls", "completion")}
         try:
             outcome = msgspec.convert({**plain, "completion": None}, Outcome)
+            if outcome.protocol not in RESULTS:
+                for load in LOADERS:
+                    load(outcome.protocol)
             kind = RESULTS[outcome.protocol]
-        except (msgspec.ValidationError, KeyError) as error:
+        except (msgspec.ValidationError, KeyError, ValueError) as error:
             raise ValueError(f"this is no outcome: {error}") from None
         if whole is None:
             return outcome

@@ -15,6 +15,7 @@ from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_dee
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
+from unstream.sse import Decoder, Run
 
 __all__ = ["Fold", "Protocol", "error_in"]
 
@@ -26,11 +27,14 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
 
     `name` is the name of its module, `claims(sent, name)` says whether a payload, a
     parsed object that came under an event name, is of this protocol by its shape.
+    `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
+    be something else than an event stream, a subclass of it.
     """
 
     name: str
     fold: Callable[[Limits], "Fold[T]"]
     claims: Callable[[Mapping[str, Json], str], bool]
+    framing: Callable[..., Decoder] = Decoder
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -136,7 +140,7 @@ class Fold(Generic[T]):
 
     # --- What all have in common ------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads from `at` on, up to one that is no plain JSON object.
 
         Return where that is. Stop early, with `record` set, where `like` events in a
@@ -150,7 +154,7 @@ class Fold(Generic[T]):
                 self.record = None
                 return place
             self.n_events += 1
-            self.add(sent, data)
+            self.add(sent, data, payloads.name(place) if payloads.names else "")
             alike = 0 if self.record is None else alike + 1
             if alike >= like:
                 return place + 1

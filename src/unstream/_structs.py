@@ -5,7 +5,7 @@ level; not which Structs there are. The types are read from their annotations, t
 list of them that there is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -72,6 +72,11 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         return msgspec.json.encode(_plain(self, as_text=True))
 
     @classmethod
+    def choose(cls, sent: Mapping[str, Json]) -> type[Self]:  # noqa: ARG003
+        """Return the class that takes such an object: this, or one derived from it."""
+        return cls
+
+    @classmethod
     def from_dict(cls, sent: Mapping[str, Json]) -> Self:
         """Return the object that `to_dict` was called on, or any of its shape.
 
@@ -92,6 +97,15 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         if type(sent) is not dict:
             raise ValueError(f"the JSON is no object, but {type(sent).__name__}")
         return structure(cls, sent)
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        """Give keys and values, so that `dict(...)` is `to_dict()`, as FastAPI asks."""
+        return iter(self.to_dict().items())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: Any, __: Any) -> dict[str, Json]:
+        """Describe it as an object, in which any key may stand."""
+        return {"type": "object", "title": cls.__name__}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -167,6 +181,7 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """
     known: dict[str, Any] = {}
     extra: dict[str, Json] = {}
+    kind = kind.choose(sent)
     plain, fits = _fits(kind)
     for key, value in sent.items():
         if plain.get(key) is type(value):  # most are: a look instead of a call
@@ -258,4 +273,3 @@ def _list_of(kind: Any) -> _Fit:
         return UNSET if any(item is UNSET for item in fitted) else fitted
 
     return fit_all
-

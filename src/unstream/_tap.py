@@ -17,7 +17,9 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
+from unstream._detect import ANY
 from unstream._outcome import Ending, Limits, Outcome, Timing
+from unstream._protocol import Protocol
 
 __all__ = [
     "Tap",
@@ -260,7 +262,7 @@ class Tap:
         on_finish: OnFinish,
         *,
         limits: Limits | None = None,
-        protocol: Any = None,
+        protocol: Protocol[Any] = ANY,
         coding: str = "",
         content_type: str | None = None,
         start: float | None = None,
@@ -269,8 +271,8 @@ class Tap:
         self._on_finish: OnFinish | None = on_finish
         self._context = copy_context()
         limits = Limits() if limits is None else limits
-        options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
-        self._make = partial(Accumulator, limits=limits, **options)
+        self._make: Callable[[], Accumulator[Any]]
+        self._make = partial(Accumulator, protocol=protocol, limits=limits)
         self._accumulator = self._make()
         self._body: Body | None = None
         self._queue: deque[tuple[float, bytes]] = deque()

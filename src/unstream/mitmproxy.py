@@ -33,11 +33,11 @@ _RESET: Final = " by client ("
 class Addon:
     """Append a line of JSON to a file for each answer of a model.
 
-    The file is the option `unstream_file`. A line is what an `Outcome` holds, after
-    `id`, `url` (without its query, which may hold a key) and `status`. Failed requests,
-    with 4xx or 5xx, have one, too. `interrupted` is None where mitmproxy does not tell
-    which side it was: a stream was reset with HTTP/2 on both sides, a flow was killed,
-    or saved.
+    The file is the option `unstream_file`. A line is what `Outcome.to_json` gives,
+    after `id`, `url` (without its query, which may hold a key) and `status`. Requests
+    that failed, with 4xx or 5xx, have one, too. `interrupted` is None where mitmproxy
+    does not tell which side it was: a stream was reset with HTTP/2 on both sides, a
+    flow was killed, or saved.
 
     An event stream is handed on piece by piece as it comes, as by mitmproxy's own
     option `stream`; mitmproxy then keeps no body of it. Any other response is handled
@@ -126,14 +126,14 @@ class Addon:
         await watch.tap.afinish()
 
     def _write(
-        self, flow: Any, watch: "_Watch", outcome: Outcome, *, is_live: bool
+        self, flow: Any, watch: "_Watch", outcome: Outcome[Any], *, is_live: bool
     ) -> None:
         completion = outcome.completion
         line: dict[str, Any] = {
             "id": flow.id,
             "url": _text(flow.request.pretty_url.partition("?")[0]),
             "status": flow.response.status_code,
-            **msgspec.structs.asdict(outcome),
+            **outcome.to_dict(),
         }
         if completion is not None:
             line["completion"] = msgspec.Raw(completion.to_json())

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
+__all__ = ["BOM", "DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -37,9 +37,10 @@ DEFAULT_LIMIT: Final = 64 * 1024 * 1024
 _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
 # A longer payload that is unfinished is kept as a line, to which bytes can be added.
 _TAIL: Final = 4096
+_NAMES: Final = 256  # Responses, with the most of all, has sixty kinds of events
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -58,9 +59,18 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Run(list[bytes]):
-    """Payloads of events of one unnamed data line each; `size` is their length."""
+    """Payloads of events of one data line each.
+
+    `size` is their length, 0 where that is not known; `names` are those of the events,
+    as bytes, where they have names.
+    """
 
     size = 0
+    names: "list[bytes] | None" = None
+
+    def name(self, at: int) -> str:
+        """Return the name of an event, "" where it has none."""
+        return "" if self.names is None else self.names[at].decode("utf-8", "replace")
 
 
 class Decoder:
@@ -86,6 +96,7 @@ class Decoder:
         "_id",
         "_is_idle",
         "_limit",
+        "_names",
         "_line",
         "_line_lost",
         "_size",
@@ -114,6 +125,7 @@ class Decoder:
         self._skipping = False
         self._has_fields = False
         self._is_idle = False  # until it is known that no byte order mark comes
+        self._names: set[bytes] = set()  # of events in runs
         self._tail: bytes | None = None  # of a run: a payload that is unfinished
         self.last_event_id: str = ""
         self.retry: int | None = None
@@ -130,6 +142,26 @@ class Decoder:
         """Say whether the input so far ends between two events."""
         return self._is_idle and self._tail is None and not self._after_cr
 
+    @property
+    def is_between(self) -> bool:
+        """Say whether no event has begun, though half a line end may be missing."""
+        return (self._is_idle or self._head == b"") and self._tail is None
+
+    @property
+    def awaits_lf(self) -> bool:
+        """Say whether the input so far ends in CR, to which an LF would belong."""
+        return self._after_cr
+
+    @property
+    def pending(self) -> bytes:
+        """The data of the event that has begun, as far as its lines are complete."""
+        return b"\n".join(self._data)
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether an end mark is still to come: an event stream has none."""
+        return False
+
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
 
@@ -143,17 +175,18 @@ class Decoder:
             if isinstance(found, Event):
                 events.append(found)
                 continue
-            for payload in found:
+            for at, payload in enumerate(found):
                 if _LF in payload:
                     events += self.reread(payload)
-                else:
-                    events.append(Event("message", payload, self.last_event_id))
+                    continue
+                name = found.name(at) or "message"
+                events.append(Event(name, payload, self.last_event_id))
         return events
 
     def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them.
 
-        A run stands for events of one unnamed data line each; see *Warning*.
+        A run stands for events of one data line each; see *Warning*.
         """
         block = self._normalise(data)
         if not block:
@@ -175,8 +208,11 @@ class Decoder:
                 return
             yield from self._read(block[:end])
             block = block[end:]
+        if block[:7] == b"event: " and len(block) <= self._limit:
+            yield from self._split_named(block)
+            return
         if block[:6] != b"data: ":
-            # Comments come first, say, or a name.
+            # Comments come first, say.
             start = block.find(b"\n\ndata: ") + 2
             if start == 1:
                 yield from self._read(block)
@@ -216,6 +252,44 @@ class Decoder:
             self._tail = rest
         else:
             yield from self._read(b"data: " + rest)
+
+    def _split_named(self, block: bytes) -> Iterator[Run | Event]:
+        """Split a block of events that have a name and one data line each.
+
+        An event named `error` is read by itself: it means something else than others.
+        """
+        parts = block.split(b"\n\nevent: ")
+        parts[0] = parts[0][7:]
+        rest: bytes | None = parts.pop()
+        if rest is not None and rest[-2:] == b"\n\n":
+            parts.append(rest[:-2])
+            rest = None
+        known = self._names
+        run, names = Run(), []
+        for part in parts:
+            name, found, payload = part.partition(b"\ndata: ")
+            if found and _LF not in payload and (name in known or self._meet(name)):
+                run.append(payload)
+                names.append(name)
+                continue
+            if run:
+                run.names = names
+                yield run
+                run, names = Run(), []
+            yield from self._read(b"event: " + part + b"\n\n")
+        if run:
+            self._has_fields = True
+            run.names = names
+            yield run
+        if rest is not None:
+            yield from self._read(b"event: " + rest)
+
+    def _meet(self, name: bytes) -> bool:
+        """Remember a name that events of a run may have; say whether it is one."""
+        if _LF in name or name.strip() == b"error" or len(self._names) > _NAMES:
+            return False
+        self._names.add(name)
+        return True
 
     def reread(self, payload: bytes) -> list[Event]:
         """Read what a run held of more than one line."""
@@ -257,12 +331,12 @@ class Decoder:
 
     def _strip_bom(self, block: bytes) -> bytes:
         block = (self._head or b"") + block
-        if len(block) < len(_BOM) and _BOM.startswith(block):
+        if len(block) < len(BOM) and BOM.startswith(block):
             self._head = block
             return b""
         self._head = None
         self._is_idle = True
-        return block.removeprefix(_BOM)
+        return block.removeprefix(BOM)
 
     def _read(self, block: bytes) -> list[Event]:
         """Read line by line."""
@@ -292,6 +366,7 @@ class Decoder:
         if not self._skipping:
             self._skipping = True
             self.n_skipped += 1
+        self._has_fields = self.is_stream
         self._data.clear()
         self._size = 0
 
@@ -351,6 +426,7 @@ class Decoder:
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id
         if self._data:
+            self._has_fields = True
             lines = self._data
             data = lines[0] if len(lines) == 1 else b"\n".join(lines)
             events.append(

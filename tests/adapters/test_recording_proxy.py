@@ -831,9 +831,9 @@ def test_every_record_has_a_page(proxy: Proxy) -> None:
 def test_the_list_reads_no_record(proxy: Proxy) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the system does not say what a process held at most")
-    told = {"model": "told", "answer": whole_of("x" * (1 << 20))}
+    answer = whole_of("x" * (1 << 20))
     for _ in range(40):
-        ask(proxy, **told)
+        ask(proxy, model="told", answer=answer)
     proxy.wait(40)
 
     def peak() -> int:

@@ -216,7 +216,19 @@ class Calls(Grown):
 class _Piece:
     """What a piece says, read leniently."""
 
-    __slots__ = ("body", "id", "index", "is_set", "key", "name", "place", "says", "text", "twin", "type")
+    __slots__ = (
+        "body",
+        "id",
+        "index",
+        "is_set",
+        "key",
+        "name",
+        "place",
+        "says",
+        "text",
+        "twin",
+        "type",
+    )
 
     def __init__(self, sent: State) -> None:
         self.index = to_index(sent.get("index"))

@@ -135,4 +135,3 @@ DELTA: Final = table(
 
 table(ToolCallDelta, CALL)
 table(FunctionDelta, FUNCTION)
-

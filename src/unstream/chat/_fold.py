@@ -42,6 +42,7 @@ from unstream.chat._schema import (
     decode_chunk,
 )
 from unstream.chat._tokens import JsonArray, raw_logprobs
+from unstream.sse import Run
 
 __all__ = ["ChatFold"]
 
@@ -102,7 +103,7 @@ class ChatFold(Fold[ChatCompletion]):
 
     # --- Payloads ---------------------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads; see `Fold.take`.
 
         Three roads, from the cheapest to the one that takes everything: an event that
@@ -464,6 +465,7 @@ class ChatFold(Fold[ChatCompletion]):
         if is_error(sent.get("error")):
             self.fail(sent["error"])
         self._body = self._cut(sent)
+        self.has_content = bool(self._body.get("choices"))
         return True
 
     def _cut(self, sent: State) -> State:
@@ -588,7 +590,15 @@ class ChatFold(Fold[ChatCompletion]):
 class _Choice:
     """The state of one choice."""
 
-    __slots__ = ("finished", "has_delta", "logprobs", "message", "seen", "state", "whole")
+    __slots__ = (
+        "finished",
+        "has_delta",
+        "logprobs",
+        "message",
+        "seen",
+        "state",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.state: State = {}  # what stands beside the delta

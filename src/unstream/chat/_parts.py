@@ -60,7 +60,9 @@ def unknown(state: State, key: str, value: Json) -> Did:
         if key in _NAMES:
             return last(state, key, value)
         if key not in state:
-            state[key] = value  # most come once: a text that grows takes four times more
+            state[key] = (
+                value  # most come once: a text that grows takes four times more
+            )
             return HELD
         if type(held := state[key]) is str:
             state[key] = StringIO()
@@ -478,4 +480,3 @@ _FUNCTION_CALL: Final = {"name": ignore, "arguments": ignore}
 
 def _dump(value: Json) -> str:
     return "" if value is None else dump(value)
-

@@ -16,7 +16,15 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from unstream._json import Json, dump, mend, read
-from unstream._outcome import Arguments, Call, Completion, judge, may_run
+from unstream._outcome import (
+    Arguments,
+    Call,
+    Completion,
+    Summary,
+    Tokens,
+    judge,
+    may_run,
+)
 from unstream._structs import Object, Text
 
 __all__ = [
@@ -153,8 +161,10 @@ def open_decoder(sent: dict[str, Json]) -> Any:
     """
     try:
         choice = sent["choices"][0]
-        keys = _unknown(Chunk, sent), _unknown(ChunkChoice, choice), _unknown(
-            Delta, choice["delta"]
+        keys = (
+            _unknown(Chunk, sent),
+            _unknown(ChunkChoice, choice),
+            _unknown(Delta, choice["delta"]),
         )
     except (LookupError, TypeError):
         return None
@@ -376,6 +386,20 @@ class Message(Object):
         texts = [part.get("text") for part in parts if part.get("type") == "text"]
         return "".join(text for text in texts if isinstance(text, str))
 
+    def thoughts(self) -> str:
+        """Return the reasoning as plain text, under whichever key it came."""
+        if text := self.reasoning_content or self.reasoning:
+            return text
+        parts = self.content if isinstance(self.content, list) else []
+        nested = [p.get("thinking") or () for p in parts if isinstance(p, dict)]
+        found = [*(self.reasoning_details or ()), *(t for n in nested for t in n)]
+        texts = [
+            detail.get("text") or detail.get("summary")
+            for detail in found
+            if isinstance(detail, dict)
+        ]
+        return "".join(text for text in texts if isinstance(text, str))
+
 
 class Choice(Object):
     """One of the answers; `finish_reason` is None where none was sent."""
@@ -420,6 +444,20 @@ class Usage(Object):
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
 
+    def tokens(self) -> Tokens:
+        """Return the counts in the vocabulary of all protocols."""
+        read = self.prompt_tokens_details or PromptTokensDetails()
+        written = self.completion_tokens_details or CompletionTokensDetails()
+        return Tokens(
+            input=self.prompt_tokens,
+            output=self.completion_tokens,
+            reasoning=written.reasoning_tokens,
+            cached_read=read.cached_tokens,
+            cached_write=read.cache_write_tokens,
+            audio_input=read.audio_tokens,
+            audio_output=written.audio_tokens,
+        )
+
 
 class ChatCompletion(Completion):
     """A whole chat completion, as the same request without `stream` returns it."""
@@ -440,6 +478,21 @@ class ChatCompletion(Completion):
     def output_text(self) -> str:
         """The content of the first choice, as plain text; "" without one."""
         return self.choices[0].message.text() if self.choices else ""
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        message = self.choices[0].message if self.choices else Message()
+        usage = self.usage
+        return Summary(
+            id=self.id,
+            model=self.model,
+            finish_reasons=tuple(choice.finish_reason for choice in self.choices),
+            text=message.text(),
+            reasoning=message.thoughts(),
+            refusal=message.refusal or "",
+            usage=None if usage is None else usage.tokens(),
+            raw_usage=None if usage is None else usage.to_dict(),
+        )
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each tool call, in the order of the completion."""

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from unstream._json import Json
 from unstream._lists import Lists
-from unstream._outcome import Call, Completion
+from unstream._outcome import Call, Completion, Summary, Tokens
 from unstream._structs import Object
 
 __all__ = ["Choice", "Logprobs", "TextCompletion", "Usage"]
@@ -100,6 +100,20 @@ class TextCompletion(Completion):
     def output_text(self) -> str:
         """The text of the first choice; "" without one."""
         return self.choices[0].text if self.choices else ""
+
+    def summary(self) -> Summary:
+        """Return what every protocol's answer has, under one name each."""
+        usage = self.usage
+        return Summary(
+            id=self.id,
+            model=self.model,
+            finish_reasons=tuple(choice.finish_reason for choice in self.choices),
+            text=self.output_text,
+            usage=None
+            if usage is None
+            else Tokens(input=usage.prompt_tokens, output=usage.completion_tokens),
+            raw_usage=None if usage is None else usage.to_dict(),
+        )
 
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:  # noqa: ARG002
         """Return nothing: there are no tool calls in this API."""
