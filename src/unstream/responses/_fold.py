@@ -51,6 +51,7 @@ class ResponsesFold(Fold[Response]):
         "_body",
         "_items",
         "_output",
+        "_numbered",
         "_repeats",
         "_room",
         "_settled",
@@ -60,6 +61,7 @@ class ResponsesFold(Fold[Response]):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
+        self._numbered = False  # events carry numbers that change
         self._repeats = Repeats()
         self._body: State | None = None  # a whole answer that was never streamed
         self._begin()
@@ -81,7 +83,7 @@ class ResponsesFold(Fold[Response]):
         self.record = None
         alike = 0
         while at < n:
-            if repeats.is_ready and like > 1:
+            if repeats.is_ready and (like > 1 or self._numbered):
                 start = at
                 at = repeats.take(payloads, at)
                 self.n_events += at - start
@@ -99,7 +101,8 @@ class ResponsesFold(Fold[Response]):
                 alike = 0
                 continue
             # A number that changes makes events unlike for any road but the look.
-            alike = 0 if "sequence_number" in sent else alike + 1
+            self._numbered = "sequence_number" in sent
+            alike = 0 if self._numbered else alike + 1
             if alike >= like:
                 break
             repeats.learn(data, self.record)
