@@ -7,10 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -19,9 +17,10 @@ from hypothesis import strategies as st
 import unstream
 from unstream import Outcome
 from unstream.__main__ import main
+from unstream._detect import ANY, NAMES
 from unstream._input import as_events
 from unstream._notes import NOTES
-from unstream._outcome import RESULTS
+from unstream._protocol import Protocol
 from unstream.chat import PROTOCOL
 
 GOOD = b"""data: {"id":"c1","choices":[{"index":0,"delta":{"content":"h\xc3\xa9"}}]}
@@ -45,11 +44,6 @@ BODY = (
     b'{"id":"b1","object":"chat.completion","choices":[{"index":0,"message":'
     b'{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}'
 )
-PROTOCOLS = [
-    found.name
-    for found in iter_modules(unstream.__path__)
-    if found.ispkg and not found.name.startswith("_")
-]
 FAILED = CUT + b'data: {"error":{"message":"out of memory","code":500}}\n\n'
 
 
@@ -279,14 +273,77 @@ def test_wrong_arguments_are_told_in_a_line(arguments: list[str]) -> None:
 # --- Protocols ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_protocol_is_loaded_by_its_name(name: str) -> None:
-    protocol = import_module(f"unstream.{name}").PROTOCOL
-    assert protocol.name == name
     done = run(["--protocol", name, "--outcome"])
     assert json.loads(done.stdout)["protocol"] == name
-    # What `--text` prints.
-    assert isinstance(RESULTS[name]().output_text, str)
+
+
+MESSAGE = b"""event: message_start
+data: {"type":"message_start","message":{"id":"m1","type":"message",\
+"role":"assistant","model":"m","content":[]}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text",\
+"text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta",\
+"text":"Hi"}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},\
+"usage":{"output_tokens":3}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"""
+RESPONSE = b"""event: response.output_text.delta
+data: {"type":"response.output_text.delta","item_id":"i","output_index":0,\
+"content_index":0,"delta":"Hi"}
+
+event: response.completed
+data: {"type":"response.completed","response":{"id":"r1","object":"response",\
+"status":"completed","output":[{"id":"i","type":"message","role":"assistant",\
+"status":"completed","content":[{"type":"output_text","text":"Hi",\
+"annotations":[]}]}]}}
+
+"""
+GEMINI = b"""data: {"responseId":"g1","candidates":[{"content":{"role":"model",\
+"parts":[{"text":"H"}]}}]}
+
+data: {"responseId":"g1","candidates":[{"content":{"role":"model",\
+"parts":[{"text":"i"}]},"finishReason":"STOP"}]}
+
+"""
+GREETINGS = {
+    "chat": GOOD.replace("hé".encode(), b"Hi"),
+    "text": TEXT,
+    "messages": MESSAGE,
+    "responses": RESPONSE,
+    "gemini": GEMINI,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_greeting_of_every_protocol_is_read(name: str) -> None:
+    stream = GREETINGS[name]
+    for protocol in (name, "any"):
+        for data in (stream, lines_of(stream)):
+            done = run(["--protocol", protocol, "--text"], data)
+            assert (done.returncode, done.stdout) == (0, b"Hi\n")
+
+
+@pytest.mark.parametrize("name", ["messages", "responses", "gemini"])
+def test_a_stream_that_is_no_chat_completion_says_what_it_is(name: str) -> None:
+    for data in (GREETINGS[name], lines_of(GREETINGS[name])):
+        done = run([], data)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.decode() == (
+            "unstream: foreign: this is a stream of another protocol: "
+            f"--protocol {name} reads it\n"
+        )
 
 
 def test_a_text_completion_is_read_as_one() -> None:
@@ -354,11 +411,14 @@ def test_lines_of_whole_answers_are_not_made_one() -> None:
 @given(
     st.sampled_from([FINE, lines_of(FINE), BODY, b"{\n" + BODY[1:], b"", b"\n\n{"]),
     st.integers(1, 40),
+    st.sampled_from([PROTOCOL, ANY]),
 )
-def test_what_is_in_a_file_does_not_depend_on_cuts(data: bytes, step: int) -> None:
+def test_what_is_in_a_file_does_not_depend_on_cuts(
+    data: bytes, step: int, protocol: Protocol[Any]
+) -> None:
     pieces = (data[at : at + step] for at in range(0, len(data), step))
-    whole = b"".join(as_events(iter([data]), PROTOCOL))
-    assert b"".join(as_events(pieces, PROTOCOL)) == whole
+    whole = b"".join(as_events(iter([data]), protocol))
+    assert b"".join(as_events(pieces, protocol)) == whole
 
 
 # --- Terminals and broken pipes -------------------------------------------------------

@@ -5,8 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -14,11 +12,11 @@ import msgspec
 import unstream
 from unstream import _input
 from unstream._accumulator import Accumulator
-from unstream._json import Json, Malformed, parse
+from unstream._detect import ANY, NAMES, load
+from unstream._json import Json
 from unstream._notes import NOTES
 from unstream._outcome import Ending, ForeignStream, Limits, Outcome, StreamError
 from unstream._protocol import Protocol
-from unstream.sse import Decoder
 
 __all__ = ["main"]
 
@@ -34,13 +32,6 @@ _CODES: Final = {
     Ending.LIMIT: 3,
     Ending.ERROR: 4,
 }
-# A protocol is a folder: see `_protocol`.
-_PROTOCOLS: Final = tuple(
-    found.name
-    for found in iter_modules(unstream.__path__)
-    if found.ispkg and not found.name.startswith("_")
-)
-_HEAD: Final = 64 * 1024  # by so much a stream of another protocol is known
 
 _DESCRIPTION: Final = """\
 Fold the recorded streams of language models into the whole answers, one line of
@@ -130,9 +121,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pretty", action="store_true", help="indent the JSON")
     parser.add_argument(
         "--protocol",
-        choices=_PROTOCOLS,
+        choices=(*NAMES, "any"),
         default="chat",
-        help="what the streams are of (default: chat)",
+        help="what the streams are of; any: find out (default: chat)",
     )
     parser.add_argument(
         "--limit",
@@ -170,16 +161,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _protocol(name: str) -> Protocol[Any]:
-    protocol: Protocol[Any] = import_module(f"unstream.{name}").PROTOCOL
-    return protocol
-
-
 # --- Streams --------------------------------------------------------------------------
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    protocol = _protocol(arguments.protocol)
+    protocol = ANY if arguments.protocol == "any" else load(arguments.protocol)
     names = arguments.files or ["-"]
     files = list(_input.find(names))
     printer = _Printer(arguments, several=[name for name, _ in files] != names[:1])
@@ -210,41 +196,19 @@ def _fold(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
     if name == "-" and sys.stdin is not None and sys.stdin.isatty():
         _tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
     accumulator = Accumulator(protocol=protocol, limits=limits)
-    size, head = 0, b""
+    size = 0
 
     def watched() -> Iterator[bytes]:
-        nonlocal size, head
+        nonlocal size
         for piece in _input.read(name):
             size += len(piece)
-            if len(head) < _HEAD:
-                head += piece
             yield piece
             if size > limits.stream_bytes:
                 return
 
     for data in _input.as_events(watched(), protocol):
         accumulator.feed(data)
-    outcome = msgspec.structs.replace(accumulator.finish(), n_bytes=size)
-    if outcome.ending is Ending.FOREIGN and outcome.foreign is None:
-        foreign = _recognise(head[:_HEAD], but=protocol.name)
-        outcome = msgspec.structs.replace(outcome, foreign=foreign)
-    return outcome
-
-
-def _recognise(head: bytes, *, but: str) -> str | None:
-    """Name the other protocol that the beginning of a stream is of."""
-    others = [_protocol(name) for name in _PROTOCOLS if name != but]
-    payloads = [(event.data, event.event) for event in Decoder().feed(head)]
-    for data, name in payloads or [(line, "") for line in (head, *head.split(b"\n"))]:
-        try:
-            sent: Json = parse(data)
-        except Malformed:
-            continue
-        if type(sent) is dict:
-            for protocol in others:
-                if protocol.claims(sent, name):
-                    return protocol.name
-    return None
+    return msgspec.structs.replace(accumulator.finish(), n_bytes=size)
 
 
 def _reason(outcome: Outcome[Any]) -> str | None:

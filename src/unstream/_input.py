@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, BinaryIO, Final
 
+from unstream._detect import ANY, claim
 from unstream._json import Json, Malformed, parse
 from unstream._outcome import Limits
 from unstream._protocol import Protocol
@@ -99,9 +100,12 @@ def _are_chunks(lines: list[bytes], protocol: Protocol[Any]) -> bool:
         return False
     if len(sent) < 2 or not all(type(each) is dict for each in sent):  # noqa: PLR2004
         return False
+    of = claim(sent[0]) if protocol is ANY else protocol
+    if of is None:
+        return False
     ids = [each.get("id") or each.get("responseId") for each in sent]
     # A chunk may have the shape of a whole answer; then it has the id of the others.
-    whole = all(protocol.fold(Limits()).read_body(each) for each in sent)
+    whole = all(of.fold(Limits()).read_body(each) for each in sent)
     return not whole or ids[0] == ids[1] is not None
 
 

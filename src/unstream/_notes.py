@@ -9,6 +9,10 @@ from typing import Final
 __all__ = ["NOTES"]
 
 NOTES: Final[dict[str, str]] = {
+    "arguments_left": (
+        "A piece of arguments (partialArgs) has no place; it is kept as it came."
+    ),
+    "arguments_open": "A tool call's arguments said that more would come; none did.",
     "arguments_several": (
         "The arguments of a tool call are several JSON texts, glued together."
     ),
@@ -21,7 +25,8 @@ NOTES: Final[dict[str, str]] = {
         "or an error still counts."
     ),
     "finish_missing": (
-        "A choice has no finish_reason, or a message no stop_reason; none is invented."
+        "No finish_reason came (stop_reason, finishReason) for a choice; none is "
+        "invented."
     ),
     "foreign_events": "Events that are not of this protocol were passed over.",
     "id_changed": "A payload has another id than the first; it is folded all the same.",
