@@ -1,8 +1,8 @@
 """Streams as servers send them, and worse: what the laws are held against.
 
 A law guards only what its strategy can produce, so the pools below hold habits of
-servers (`DIALECTS`, so to speak), and beside every habit values of the wrong type. Most
-draws are picks from a pool: that is quick, and shrinks to something readable.
+servers, and beside every habit values of the wrong type. Most draws are picks from a
+pool: that is quick, and shrinks to something readable.
 """
 
 import json
@@ -14,7 +14,10 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from unstream import Accumulator, Limits, Outcome
+from unstream import Accumulator, ChatCompletion, Limits, Outcome
+from unstream._protocol import Fold
+from unstream.chat import PROTOCOL
+from unstream.chat._fold import ChatFold
 
 Json: TypeAlias = Any
 
@@ -24,7 +27,10 @@ _SCALARS: Final[Sequence[Json]] = (
     *(None, True, False, 0, -1, 7, 1.5, 1e300, 2**63, 10**30),
     *("", "x", "null", "0", "é", "\ud83d", "\x00\x1b"),
 )
-_KEYS: Final = ("", "a", "extra", "sent", "index", "id", "type", "text", "é", "\ud83d")
+_KEYS: Final = (
+    *("", "a", "extra", "*extra", "*absent", "_absent", "index", "id", "type", "text"),
+    *("é", "\ud83d", 'a"b', "a\nb"),
+)
 
 
 def _inside(inner: SearchStrategy[Json]) -> SearchStrategy[Json]:
@@ -66,7 +72,12 @@ def _field_of(name: str, value: SearchStrategy[Json]) -> Field:
 
 
 _stranger: Final[Field] = st.tuples(
-    st.sampled_from(("x", "extra", "sent", "", "status", "message", "text", "é")),
+    st.sampled_from(
+        (
+            *("x", "extra", "*extra", "*absent", "", "status", "message", "text", "é"),
+            *('a"b', "a\\b", "\x01"),
+        )
+    ),
     values | pieces,
 )
 _padding: Final = _field("obfuscation", "", "x7Gq", "p")
@@ -136,6 +147,19 @@ _audio: Final = _some(
 _function: Final = _some(
     _field("name", "find", "", None), _texts("arguments"), _field("arguments", 5, {})
 )
+_BLOCKS: Final[Sequence[Json]] = (
+    [{"type": "thinking", "thinking": "a"}],
+    [{"type": "thinking", "thinking": "b", "signature": "s"}],
+    [{"type": "thinking", "thinking": "c", "index": 0}, {"index": 1, "data": "d"}],
+    [{"type": "redacted_thinking", "data": "x"}],
+    [5, {}],
+)
+_PROVIDER_FIELDS: Final[Sequence[Json]] = (
+    {"citation": {"url": "u"}},
+    {"thinking_blocks": _BLOCKS[0], "x": [1]},
+    {"x": [2], "y": {"z": None}, "n": 1},
+    {},
+)
 delta_fields: Final = (
     _texts("content"),
     _field("content", None, "", "a", "b"),
@@ -158,6 +182,9 @@ delta_fields: Final = (
         [5, {"x": 1}],
         [{"index": None}],
     ),
+    _field("thinking_blocks", *_BLOCKS),
+    _field("provider_specific_fields", *_PROVIDER_FIELDS),
+    _field("plan", {"a": 1}, {"b": {"c": ""}}, {"b": {"c": "d"}}, {}),
     _field("token_id", 5, 6),
     _field("channel", "analysis", "final"),
     _padding,
@@ -287,6 +314,24 @@ _PLACES: Final[Sequence[Callable[[str], Json]]] = (
     lambda piece: {"content": piece, "refusal": piece},
     lambda piece: {"content": [{"type": "text", "text": piece}]},
     lambda piece: {"thought": piece},
+    lambda piece: {"tool_calls": [{"function": {"arguments": piece}}]},
+    lambda piece: {"tool_calls": [{"index": 0, "custom": {"input": piece}}]},
+    lambda piece: {
+        "tool_calls": [{"index": 0, "function": {"name": "f", "arguments": piece}}]
+    },
+)
+# What stands between them, and may change what the next one does.
+_BETWEEN: Final[Sequence[Json]] = (
+    {"choices": []},
+    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    {"choices": [{"index": 1, "delta": {}, "finish_reason": "tool_calls"}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "call_2"}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"function": {"name": "g"}}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": "{}"}}]}}]},
+    {"choices": [{"delta": {"content": ["part"]}}]},
+    {"choices": [{"delta": {}, "usage": {"total_tokens": 1}}]},
+    {"usage": {"total_tokens": 2}},
+    {"id": "chatcmpl-2", "x": 1},
 )
 
 
@@ -312,6 +357,9 @@ def _runs(draw: DrawFn) -> list[Json]:
         choice = {"index": index, "delta": place(piece), "finish_reason": None}
         padding = {"obfuscation": piece[::-1]} if padded else {}
         run.append({**top, "choices": [choice], **padding})
+    between = st.tuples(st.integers(0, 12), st.sampled_from(_BETWEEN))
+    for at, other in draw(st.lists(between, max_size=2)):
+        run.insert(at, other)
     return run
 
 
@@ -336,6 +384,8 @@ _ERRORS: Final = (
     b'{"detail":"no such model"}',
     b"Traceback: boom",
     b"null",
+    b'"\\ud83d"',
+    b'["\\ud83d",1e400]',
 )
 _ODD: Final = (
     b"[DONE]",
@@ -356,9 +406,17 @@ _ODD: Final = (
     b'{"choices":[{"delta":{"content":"a","content":"b"}}]}',
     b'{"choices":[{"index":NaN,"delta":{}}]}',
     b'{"usage":{"total_tokens":1e400}}',
+    b'{"choices":[],"usage":{"total_tokens":1e400}}',
+    b'{"choices":[],"usage":{"\xff":"\\ud83d"}}',
+    b'{"choices":[],"usage":{"x":' + b"[" * 160 + b"]" * 160 + b"}}",
     b'{"usage":{"total_tokens":' + b"9" * 30 + b"}}",
     b'{"usage":{"total_tokens":' + b"9" * 5000 + b"}}",
     b'{"type":"ping"}',
+    b'{"type":"content_block_delta","index":0,"delta":{"text":"x"}}',
+    b'{"note":"neither choice nor id"}',
+    b'{"choices":[{"index":0,"text":"old"}]}',
+    b'{"choices":[{"index":0,"text":"older"}]}',
+    b'{"choices":[{"logprobs":{"\\ud83d":[1],"content":[]}}]}',
     b'{"type":"ping","choices":[{"delta":{"content":"no ping"}}]}',
     b'{"\\ud83d":"half a key","choices":[]}',
     b'{"x":' + b"[" * 200 + b"]" * 200 + b"}",
@@ -502,6 +560,7 @@ tiny_limits: Final = st.builds(
     Limits,
     event_bytes=st.integers(1, 300),
     stream_bytes=st.integers(1, 1500),
+    held_bytes=st.integers(1, 5000),
     choices=st.integers(1, 2),
     tool_calls=st.integers(1, 2),
 )
@@ -529,12 +588,45 @@ def cut(body: bytes, into: Iterable[int]) -> list[bytes]:
 
 
 def fold_reads(
-    reads: Iterable[bytes], *, limits: Limits | None = None, express: bool = True
-) -> Outcome:
-    """Feed the reads and return the verdict."""
-    accumulator = Accumulator(limits=limits, express=express)
+    reads: Iterable[bytes],
+    *,
+    limits: Limits | None = None,
+    fast: bool = True,
+    look: bool = False,
+) -> Outcome[ChatCompletion]:
+    """Feed the reads and return the verdict; with `look`, look after each."""
+    accumulator = Accumulator(limits=limits, fast=fast)
     for data in reads:
         accumulator.feed(data)
+        if look:
+            accumulator.snapshot()
+    return accumulator.finish()
+
+
+class _PlainFold(ChatFold):
+    """A fold that takes every event by the tables, and remembers none."""
+
+    take = Fold.take
+
+    def add(
+        self, sent: dict[str, Json], data: bytes, name: str = "", *, exact: bool = True
+    ) -> None:
+        # What was remembered of the last event spares the next one the tables.
+        self._seen = self._plain = None
+        for choice in self._choices.values():
+            choice.seen = None
+        super().add(sent, data, name, exact=exact)
+
+
+_PLAINLY: Final = msgspec.structs.replace(PROTOCOL, fold=_PlainFold)
+
+
+def fold_plainly(
+    body: bytes, *, limits: Limits | None = None
+) -> Outcome[ChatCompletion]:
+    """Fold by the ordinary road alone: what any other road must agree with."""
+    accumulator = Accumulator(protocol=_PLAINLY, limits=limits, fast=False)
+    accumulator.feed(body)
     return accumulator.finish()
 
 
@@ -554,7 +646,7 @@ def chunk(delta: Json = None, **beside: Json) -> dict[str, Json]:
     return {"choices": [choice]}
 
 
-def outcome_of(*sent: Json, limits: Limits | None = None) -> Outcome:
+def outcome_of(*sent: Json, limits: Limits | None = None) -> Outcome[ChatCompletion]:
     """Fold objects that are written as events."""
     return fold_reads([stream(*sent)], limits=limits)
 
@@ -573,12 +665,10 @@ def message_of(*sent_deltas: Json) -> dict[str, Json]:
     return message
 
 
-def objects_of(struct: Any) -> Iterable[Any]:
-    """Give a Struct and every Struct inside it."""
-    if isinstance(struct, msgspec.Struct):
-        yield struct
-        for name in struct.__struct_fields__:
-            yield from objects_of(getattr(struct, name))
-    elif isinstance(struct, list):
-        for inner in struct:
-            yield from objects_of(inner)
+def strict(value: Json) -> Json:
+    """Tell true from 1, which Python does not; 1.0 is 1, as in JSON."""
+    if isinstance(value, dict):
+        return {key: strict(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [strict(inner) for inner in value]
+    return ("boolean", value) if isinstance(value, bool) else value

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import pickle
 import time
 import tracemalloc
 from collections import defaultdict
@@ -18,6 +19,7 @@ from tests.strategies import (
     chunk,
     chunk_lists,
     cut,
+    fold_plainly,
     fold_reads,
     frame,
     limits,
@@ -25,13 +27,17 @@ from tests.strategies import (
     sizes,
     stream,
     streams,
+    strict,
     usages,
     values,
 )
 from unstream import (
     Accumulator,
+    Call,
+    ChatCompletion,
     EmptyStream,
     Ending,
+    ForeignStream,
     LimitExceeded,
     Limits,
     Logprobs,
@@ -63,14 +69,15 @@ def test_cuts_do_not_matter(body: bytes, into: list[int], bounds: Limits) -> Non
 
 
 @given(streams, sizes, limits)
-def test_the_express_lane_changes_nothing(
+def test_no_road_changes_anything(
     body: bytes, into: list[int], bounds: Limits
 ) -> None:
-    plain = fold_reads([body], limits=bounds, express=False)
-    assert repr(fold_reads([body], limits=bounds)) == repr(plain)
-    assert repr(fold_reads(cut(body, into), limits=bounds, express=False)) == repr(
-        plain
-    )
+    plain = repr(fold_plainly(body, limits=bounds))
+    for fast in (True, False):
+        assert repr(fold_reads([body], limits=bounds, fast=fast)) == plain
+        reads = cut(body, into)
+        assert repr(fold_reads(reads, limits=bounds, fast=fast)) == plain
+        assert repr(fold_reads(reads, limits=bounds, fast=fast, look=True)) == plain
 
 
 # --- Looking --------------------------------------------------------------------------
@@ -140,34 +147,44 @@ ERRORS: Final = {
     Ending.TRUNCATED: TruncatedStream,
     Ending.ERROR: ProviderError,
     Ending.EMPTY: EmptyStream,
+    Ending.FOREIGN: ForeignStream,
     Ending.LIMIT: LimitExceeded,
 }
 
 
-def check_verdict(outcome: Outcome, body: bytes) -> None:
+def check_verdict(outcome: Outcome[ChatCompletion], body: bytes) -> None:
     completion = outcome.completion
     sent = [] if completion is None else completion.choices
-    finished = bool(sent) and all(choice.finish_reason for choice in sent)
     whole = not outcome.n_events  # a body that was no stream
     assert (outcome.ending is Ending.ERROR) == (outcome.error is not None)
     if outcome.error is None:
         assert (outcome.ending is Ending.LIMIT) == (outcome.limit is not None)
     if outcome.ending is Ending.COMPLETE:
         assert sent
-        assert outcome.done or finished or whole
+        assert outcome.done or whole or not outcome.unfinished
     if outcome.ending is Ending.TRUNCATED:
-        assert sent
+        assert sent or completion is None  # no choice: JSON that was cut off
         assert not outcome.done
     if outcome.ending is Ending.EMPTY:
         assert not sent
+    if outcome.ending is Ending.FOREIGN:
+        assert completion is None
     if outcome.done and sent:
         assert outcome.ending is not Ending.TRUNCATED
     assert (outcome.usage_source is not None) == (
         completion is not None and completion.usage is not None
     )
     assert outcome.n_bytes == len(body)
-    # What is no event stream at all counts as one payload, but is no event.
-    assert 0 <= outcome.n_malformed <= max(outcome.n_events, 1)
+    assert 0 <= outcome.n_malformed <= outcome.n_events
+    for index in outcome.unfinished:
+        assert [choice.index for choice in sent].count(index) == 1
+    for choice in sent if not whole else ():
+        if choice.finish_reason is None:
+            assert choice.index in outcome.unfinished
+    assert len({note.code for note in outcome.notes}) == len(outcome.notes)
+    for note in outcome.notes:
+        assert 0 <= note.event <= outcome.n_events
+        assert note.count > 0
     if outcome.ending is Ending.COMPLETE:
         assert outcome.unwrap() is completion
     else:
@@ -213,9 +230,23 @@ def test_nothing_is_invented(sent: list[Json]) -> None:
         assert choice.finish_reason in {None, *reasons}
         for call in choice.message.tool_calls or ():
             assert call.id in {"", *texts_of("id", objects)}
+    for call in completion.calls():
+        assert call.name in {"", *texts_of("name", objects)} or pieced(call, objects)
     if completion.usage is not None:
         # x_groq and choices hold one as well, anywhere a server may put it.
         assert any(isinstance(one.get("usage"), dict) for one in objects)
+
+
+def pieced(call: Call, objects: list[Json]) -> bool:
+    """Say whether a name is the sum of fragments that were sent."""
+    held = {""}
+    pieces = texts_of("name", objects) - {""}
+    while held:
+        held = {at + piece for at in held for piece in pieces}
+        held = {at for at in held if call.name.startswith(at)}
+        if call.name in held:
+            return True
+    return False
 
 
 def objects_in(value: Json) -> Iterator[dict[str, Json]]:
@@ -304,9 +335,16 @@ def test_texts_are_the_sum_of_their_pieces(
 def test_usage_is_merged_in_order_and_never_summed(
     sent: list[dict[str, Json]], place: str
 ) -> None:
+    def is_empty(value: Json) -> bool:
+        return value in ("", [], {})
+
     def merged(held: Json, value: Json) -> Json:
+        if value is None:
+            return held
+        if is_empty(value) and held is not None and not is_empty(held):
+            return held
         if not isinstance(value, dict):
-            return held if value is None else value
+            return value
         held = held if isinstance(held, dict) else {}
         return {**held, **{k: merged(held.get(k), v) for k, v in value.items()}}
 
@@ -323,10 +361,11 @@ def test_usage_is_merged_in_order_and_never_summed(
         )
     outcome = fold_reads([stream(*objects)])
     plain = outcome.completion.to_dict() if outcome.completion else {}
-    if place == "usage" or any(v is not None for v in (expected or {}).values()):
-        assert outcome.usage_source == (place if sent else None)
-        assert plain.get("usage") == mended(expected)
-    else:  # nothing that is worth a promotion
+    said = any(v is not None for v in (expected or {}).values())
+    if said or (expected and place == "usage"):
+        assert outcome.usage_source == place
+        assert strict(plain.get("usage")) == strict(mended(expected))
+    else:  # an empty one is none, and one of nulls is not worth a promotion
         assert outcome.usage_source is None
         assert "usage" not in plain
 
@@ -334,20 +373,24 @@ def test_usage_is_merged_in_order_and_never_summed(
 # --- Strangers ------------------------------------------------------------------------
 
 # The names that no level knows, with two that a Struct of ours might trip over.
-_names: Final = st.sampled_from(("x_new", "extra", "sent", "", "é", "status", "N")) | (
-    st.text(st.sampled_from("qzé_9"), min_size=1)
-)
+_names: Final = st.sampled_from(
+    ("x_new", "extra", "*extra", "*absent", "_absent", "", "é", "status", "N", 'a"b')
+) | st.text(st.sampled_from("qzé_9"), min_size=1)
 _whole_values: Final = values.filter(lambda value: "\\ud83d" not in json.dumps(value))
 _kinds: Final = st.one_of(
     st.lists(st.none() | st.text(max_size=3), min_size=1, max_size=4),
     st.lists(st.none() | st.lists(_whole_values, max_size=2), min_size=1, max_size=4),
+    st.lists(st.none() | st.booleans() | st.integers(), min_size=1, max_size=4),
     st.lists(
-        st.none() | st.booleans() | st.integers() | st.dictionaries(_names, st.none()),
+        st.none() | st.dictionaries(_names, st.none() | st.integers(1)),
         min_size=1,
         max_size=4,
     ),
 )
-_LEVELS: Final = ("top", "choice", "delta", "call", "function", "function_call")
+_LEVELS: Final = (
+    *("top", "choice", "delta", "call", "function", "custom"),
+    *("function_call", "audio", "usage"),
+)
 
 
 def holding(level: str, name: str, value: Json) -> Json:
@@ -361,10 +404,12 @@ def holding(level: str, name: str, value: Json) -> Json:
         return chunk({**one, "content": "a"})
     if level == "call":
         return chunk({"tool_calls": [{"index": 0, "id": "c", **one}]})
-    if level == "function":
-        function = {"name": "f", "arguments": "", **one}
-        return chunk({"tool_calls": [{"index": 0, "function": function}]})
-    return chunk({"function_call": {"name": "f", "arguments": "", **one}})
+    if level == "usage":
+        return {**chunk({"content": "a"}), "usage": {"total_tokens": 1, **one}}
+    if level in ("audio", "function_call"):
+        return chunk({level: {"id": "a", **one}})
+    body = {"name": "f", ("input" if level == "custom" else "arguments"): "", **one}
+    return chunk({"tool_calls": [{"index": 0, level: body}]})
 
 
 def level_of(completion: dict[str, Json], level: str) -> dict[str, Json]:
@@ -378,12 +423,28 @@ def level_of(completion: dict[str, Json], level: str) -> dict[str, Json]:
         found = choice
     elif level == "delta":
         found = message
-    elif level == "function_call":
-        found = message["function_call"]
+    elif level in ("audio", "function_call", "usage"):
+        found = (completion if level == "usage" else message)[level]
     else:
         call = message["tool_calls"][0]
-        found = call if level == "call" else call["function"]
+        found = call if level == "call" else call[level]
     return found
+
+
+def kept(level: str, name: str, there: list[Json]) -> Json:
+    """Return what becomes of the values of one key, by the contract."""
+    if level == "delta":
+        if isinstance(there[0], str) and name != "status":  # what names something
+            return "".join(there)
+        if isinstance(there[0], list):
+            return [item for value in there for item in value]
+    if level in ("delta", "usage") and isinstance(there[0], dict):
+        merged: dict[str, Json] = {}
+        for value in there:
+            for key, inner in value.items():
+                merged[key] = merged.get(key) if inner is None else inner
+        return merged
+    return ([value for value in there if value not in ("", [], {})] or there)[-1]
 
 
 @given(st.sampled_from(_LEVELS), _names, _kinds, sizes)
@@ -395,17 +456,11 @@ def test_unknown_keys_survive_at_their_level(
     outcome = fold_reads(cut(body, into))
     assert outcome.ending is Ending.COMPLETE
     found = level_of(outcome.unwrap().to_dict(), level)
-    if level == "delta" and name == "status" and "" in there:
-        there = [value for value in there if value]  # what names something is set
     if not there:
-        assert name not in found
+        assert found.get(name) is None
+        assert (name in found) == (level == "usage")  # where nulls are kept
         return
-    expected = there[-1]
-    if level == "delta" and isinstance(expected, str):
-        expected = expected if name == "status" else "".join(there)
-    elif level == "delta" and isinstance(expected, list):
-        expected = [item for value in there for item in value]
-    assert found[name] == expected
+    assert repr(found[name]) == repr(kept(level, name, there))
 
 
 @given(chunk_lists)
@@ -413,13 +468,61 @@ def test_every_unknown_key_of_the_top_is_in_the_result(sent: list[Json]) -> None
     completion = fold_reads([stream(*sent, chunk({}))]).completion
     assert completion is not None
     result = completion.to_dict()
-    padding = {"obfuscation", "p"}
     for one in sent:
-        if "type" in one and not {"choices", "id", "object"} & one.keys():
+        if "choices" not in one and ("type" in one or one.get("error")):
             continue
         for key, value in one.items():
-            if value not in (None, "", {}) and key not in {*padding, "error"}:
+            if value is not None and key not in _KNOWN_OR_PADDING:
                 assert mended(key) in result
+
+
+# A known key in a type that means nothing is nothing.
+_KNOWN_OR_PADDING: Final = frozenset(
+    (
+        *("id", "object", "created", "model", "choices", "usage", "service_tier"),
+        *("system_fingerprint", "error", "obfuscation", "p"),
+    )
+)
+
+
+# --- What is saved --------------------------------------------------------------------
+
+
+def check_saved(outcome: Outcome[ChatCompletion]) -> None:
+    saved = outcome.to_json()
+    plain = outcome.to_dict()
+    assert repr(json.loads(saved)) == repr(json.loads(json.dumps(plain)))
+    for loaded in (Outcome.from_json(saved), Outcome.from_dict(plain)):
+        assert loaded == outcome
+        assert repr(loaded.to_dict()) == repr(plain)
+        assert loaded.calls == outcome.calls
+    assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301 - our own
+    completion = outcome.completion
+    if completion is not None:
+        whole = completion.to_dict()
+        for again in (
+            ChatCompletion.from_json(completion.to_json()),
+            ChatCompletion.from_json(json.dumps(whole)),
+            ChatCompletion.from_dict(whole),
+        ):
+            assert again == completion
+            assert repr(again.to_dict()) == repr(whole)
+
+
+@given(streams, limits)
+def test_what_is_saved_can_be_loaded(body: bytes, bounds: Limits) -> None:
+    check_saved(fold_reads([body], limits=bounds))
+
+
+@given(chunk_lists)
+def test_what_was_parsed_and_is_saved_can_be_loaded(sent: list[Json]) -> None:
+    accumulator = Accumulator()
+    for one in sent:
+        accumulator.add(one)
+    seen = accumulator.snapshot()
+    if seen is not None:
+        assert ChatCompletion.from_json(seen.to_json()) == seen
+    check_saved(accumulator.finish())
 
 
 # --- Chunks that were parsed already --------------------------------------------------
@@ -441,7 +544,7 @@ def test_parsed_chunks_fold_as_their_bytes_do(sent: list[Json]) -> None:
     assert repr(plain_of(parsed)) == repr(plain_of(written))
 
 
-def plain_of(outcome: Outcome) -> dict[str, Json]:
+def plain_of(outcome: Outcome[ChatCompletion]) -> dict[str, Json]:
     plain: dict[str, Json] = msgspec.structs.asdict(outcome)
     if outcome.completion is not None:
         plain["completion"] = outcome.completion.to_dict()

@@ -1,12 +1,25 @@
-"""What servers do: one row a habit."""
+"""How each key folds: one row a habit, and no field without one."""
 
-from typing import Any
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import pytest
+from msgspec import Struct, defstruct
 
-from tests.strategies import Json, chunk, folded, message_of, outcome_of
+from tests.strategies import Json, chunk, fold_reads, folded, message_of, outcome_of
 from unstream import Ending, fold_chunks
-from unstream._dialects import error_in, is_error, is_noise, is_whole
+from unstream._protocol import error_in, is_error
+from unstream._rules import Rules, append, drop, table
+from unstream.chat._calls import CALL, FUNCTION
+from unstream.chat._fields import CHOICE, DELTA, TOP
+from unstream.chat._schema import (
+    Chunk,
+    ChunkChoice,
+    Delta,
+    FunctionDelta,
+    ToolCallDelta,
+)
 
 
 def choice_of(*sent: Json) -> dict[str, Json]:
@@ -75,13 +88,13 @@ def test_keys_of_a_choice(sent: list[Json], key: str, expected: Json) -> None:
         ([{"executed_tools": [{"index": 0, "a": 1}]},
           {"executed_tools": [{"index": 0, "b": 1}]}],
          "executed_tools", [{"index": 0, "b": 1}]),
-        ([{"token_id": 5}, {"token_id": 6}], "token_id", 6),
-        ([{"token_id": "5"}, {"token_id": "6"}], "token_id", "6"),
         ([{"channel": "analysis"}, {"channel": "final"}], "channel", "final"),
         ([{"thought": "a"}, {"thought": None}, {"thought": "b"}], "thought", "ab"),
         ([{"tokens": [1]}, {"tokens": [2]}], "tokens", [1, 2]),
         ([{"flag": True}, {"flag": False}], "flag", False),
-        ([{"meta": {"a": 1}}, {"meta": {"b": 1}}], "meta", {"b": 1}),
+        ([{"meta": {"a": 1}}, {"meta": {"b": 1}}], "meta", {"a": 1, "b": 1}),
+        ([{"meta": {"a": {"x": 1}}}, {"meta": {"a": {"x": None, "y": ""}}}],
+         "meta", {"a": {"x": 1, "y": ""}}),
         ([{"function_call": {"name": "f", "arguments": ""}},
           {"function_call": {"arguments": "{}"}}],
          "function_call", {"name": "f", "arguments": "{}"}),
@@ -111,6 +124,7 @@ def test_keys_of_a_delta(sent: list[Json], key: str, expected: Json) -> None:
         {"reasoning": ""},
         {"reasoning_content": None},
         {"obfuscation": "x"},
+        {"token_id": 5},
         {"x": None},
     ],
 )
@@ -119,9 +133,12 @@ def test_what_is_empty_or_null_makes_no_key(delta: Json) -> None:
 
 
 def test_padding_is_dropped_wherever_it_stands() -> None:
-    one = {**chunk({"obfuscation": "a", "content": "x"}, obfuscation="b"), "p": "ab"}
-    assert "obfuscation" not in str(folded({**one, "obfuscation": "c"}))
-    assert "p" not in folded(one)
+    call = {"index": 0, "id": "c", "obfuscation": "d", "function": {"obfuscation": "e"}}
+    delta = {"obfuscation": "a", "content": "x", "tool_calls": [call]}
+    one = {**chunk(delta, obfuscation="b"), "p": "ab", "stream_options": {"a": 1}}
+    found = folded({**one, "obfuscation": "c"}, {**one, "obfuscation": 5, "p": 5})
+    assert "obfuscation" not in str(found)
+    assert not {"p", "stream_options"} & found.keys()
 
 
 def test_twins_of_the_delta_are_ignored() -> None:
@@ -167,13 +184,8 @@ def test_created_is_the_first_that_counts(created: Any, expected: int) -> None:
 
 @pytest.mark.parametrize("created", [float("nan"), float("inf"), float("-inf")])
 def test_a_created_that_is_no_number_breaks_nothing(created: float) -> None:
-    assert (
-        folded_chunks({"created": created}, {"created": 9}, chunk({}))["created"] == 9
-    )
-
-
-def folded_chunks(*sent: Json) -> dict[str, Json]:
-    return fold_chunks(sent).to_dict()
+    sent = [{"created": created}, {"created": 9}, chunk({}, finish_reason="stop")]
+    assert fold_chunks(sent).created == 9
 
 
 @pytest.mark.parametrize(
@@ -202,8 +214,8 @@ def test_odd_deltas_break_nothing(delta: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "odd", "good"),
     [
-        ("content", 5, "a"),
         ("content", True, "a"),
+        ("refusal", False, "no"),
         ("refusal", {"a": 1}, "no"),
         ("reasoning", 5, "a"),
         ("reasoning_content", [1], "a"),
@@ -292,26 +304,36 @@ def test_an_error_report_is_told_from_a_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
+    ("sent", "foreign"),
     [
         ({"type": "ping"}, True),
         ({"type": "content_block_delta", "delta": {"text": "x"}}, True),
-        ({"type": "ping", "id": ""}, False),
+        ({"type": "message_delta", "usage": {"output_tokens": 1}}, True),
+        ({"type": "ping", "id": "x", "model": "m", "created": 1}, True),
         ({"type": "x", "choices": []}, False),
         ({"type": "x", "object": "y"}, False),
         ({"detail": "x"}, False),
         ({}, False),
     ],
 )
-def test_noise_is_told_from_chunks(sent: Json, expected: bool) -> None:  # noqa: FBT001
-    assert is_noise(sent) is expected
-    found = folded(chunk({"content": "a"}), {**sent, "note": 1})
-    assert ("note" in found) is not expected
-    assert outcome_of(chunk({}), sent).n_malformed == 0
+def test_events_of_another_protocol_are_told_from_chunks(
+    sent: Json,
+    foreign: bool,  # noqa: FBT001 - a row
+) -> None:
+    alone = outcome_of({**sent, "note": 1}, sent)
+    if foreign:
+        assert (alone.ending, alone.completion) == (Ending.FOREIGN, None)
+    outcome = outcome_of(chunk({"content": "a"}), {**sent, "note": 1}, {**sent})
+    assert outcome.n_malformed == 0
+    assert outcome.completion is not None
+    found = outcome.completion.to_dict()
+    assert ("note" in found) is not foreign
+    if foreign:
+        assert found == folded(chunk({"content": "a"}))
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
+    ("sent", "whole"),
     [
         ({"object": "chat.completion"}, True),
         ({"choices": [{"message": {}}]}, True),
@@ -326,6 +348,107 @@ def test_noise_is_told_from_chunks(sent: Json, expected: bool) -> None:  # noqa:
 )
 def test_a_whole_completion_is_told_from_a_chunk(
     sent: Json,
-    expected: bool,  # noqa: FBT001
+    whole: bool,  # noqa: FBT001 - a row
 ) -> None:
-    assert is_whole(sent) is expected
+    """What is whole is passed through as it is, nulls and all."""
+    body = {**sent, "obfuscation": None}
+    outcome = fold_reads([json.dumps(body).encode()])
+    passed = outcome.completion is not None and outcome.completion.to_dict() == body
+    assert passed is whole
+
+
+# --- One list of fields ---------------------------------------------------------------
+
+# Each level of a chunk: its Struct, its rows, how a key is put there, and where the
+# result has it.
+LEVELS: Final[dict[type[Struct], tuple[Rules, Callable[[Json], Json], str]]] = {
+    Chunk: (TOP, lambda one: {**chunk({}), **one}, ""),
+    ChunkChoice: (
+        CHOICE,
+        lambda one: {"choices": [{"index": 0, "delta": {}, **one}]},
+        "choices.0",
+    ),
+    Delta: (DELTA, chunk, "choices.0.message"),
+    ToolCallDelta: (
+        CALL,
+        lambda one: chunk({"tool_calls": [{"index": 0, "x": 1, **one}]}),
+        "choices.0.message.tool_calls.0",
+    ),
+    FunctionDelta: (
+        FUNCTION,
+        lambda one: chunk({"tool_calls": [{"index": 0, "id": "c", "function": one}]}),
+        "choices.0.message.tool_calls.0.function",
+    ),
+}
+# Values of every kind; which of them fit a field is for its rule to say.
+FITTING: Final[Sequence[Json]] = (
+    *("v", 7, {"a": 1}, [{"a": 1}], [{"index": 0, "id": "b", "a": 1}]),
+    *({"content": [1]}, [{"index": 0, "delta": {"a": 1}}]),
+)
+# What has another name in the result, or none: by the contract.
+ELSEWHERE: Final = {
+    (Chunk, "object"),  # the same in every completion
+    (ChunkChoice, "delta"),  # it is the message
+    (ToolCallDelta, "index"),  # it is the order of the calls
+}
+
+
+def at(found: Json, path: str) -> Json:
+    for step in filter(None, path.split(".")):
+        found = found[int(step) if step.isdigit() else step]
+    return found
+
+
+def holds(found: Json, sent: Json) -> bool:
+    """Say whether all of a value is in the result, which may have more."""
+    if isinstance(sent, dict) and isinstance(found, dict):
+        return all(
+            key == "delta" or (key in found and holds(found[key], value))
+            for key, value in sent.items()
+            if key != "index"
+        )
+    if isinstance(sent, list) and isinstance(found, list):
+        return len(sent) <= len(found) and all(map(holds, found, sent))
+    return bool(found == sent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in LEVELS for name in kind.__struct_encode_fields__],
+)
+@pytest.mark.parametrize("alike", [0, 30], ids=["alone", "among others"])
+def test_every_field_is_in_the_result_unless_its_rule_drops_it(
+    kind: type[Struct], name: str, alike: int
+) -> None:
+    rows, put, path = LEVELS[kind]
+    others = [chunk({"content": "a"}, index=9)] * alike
+    kept = []
+    for value in FITTING:
+        whole = outcome_of(*others, put({name: value}), *others).completion
+        found = {} if whole is None else at(whole.to_dict(), path)
+        if name in found and holds(found[name], value):
+            kept.append(value)
+    if rows[name] is drop:
+        assert kept == []
+    elif (kind, name) not in ELSEWHERE:
+        assert kept, f"{kind.__name__}.{name} is lost"
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_every_field_is_typed_as_the_look_reads_it(kind: type[Struct]) -> None:
+    """A key of the Struct and of the tables is one key, by one name."""
+    assert kind.__struct_fields__ == kind.__struct_encode_fields__
+    assert set(kind.__struct_fields__) <= LEVELS[kind][0].keys()
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_a_field_without_a_row_fails_at_import(kind: type[Struct]) -> None:
+    rows = LEVELS[kind][0]
+    more = defstruct(kind.__name__, [("thoughts", str | None, None)], bases=(kind,))
+    with pytest.raises(KeyError, match=rf"{kind.__name__}\.thoughts has no row"):
+        table(more, rows)
+    assert table(more, {**rows, "thoughts": append})
+    for name in kind.__struct_encode_fields__:
+        less = {key: rule for key, rule in rows.items() if key != name}
+        with pytest.raises(KeyError, match=name):
+            table(kind, less)

@@ -1,16 +1,20 @@
 """Chunks to completion: what happens to every stream."""
 
-import math
-from io import StringIO
-from typing import Any
+import json
+from typing import Any, Final
 
 import pytest
 
-from tests.strategies import Json, chunk, folded, message_of, outcome_of, stream
+from tests.strategies import (
+    Json,
+    chunk,
+    fold_reads,
+    folded,
+    message_of,
+    outcome_of,
+    stream,
+)
 from unstream import Ending, Limits, fold
-from unstream._fold import Fold
-from unstream._schema import decode_chunk
-from unstream._sinks import Path
 
 PLAIN: dict[str, Json] = {
     "id": "",
@@ -258,15 +262,28 @@ def test_invalid_utf8_in_logprobs_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [b"1e400", b"9" * 5000], ids=["1e400", "5000 digits"]
+    "number",
+    [b"1e400", b"-1e400", b"9" * 5000, b"9" * 299 + b"e99", b"NaN"],
+    ids=["1e400", "-1e400", "5000 digits", "digits and e99", "NaN"],
 )
-def test_numbers_out_of_range_in_logprobs_are_infinite(number: bytes) -> None:
-    sent = b'{"choices":[{"logprobs":{"content":[{"logprob":%b}]}}]}' % number
-    outcome = outcome_of(chunk({}), sent)
+@pytest.mark.parametrize("alike", [0, 9])
+def test_numbers_that_json_has_not_are_null_in_logprobs(
+    number: bytes, alike: int
+) -> None:
+    template = b'{"choices":[{"logprobs":{"content":[{"logprob":%b}]}}]}'
+    outcome = outcome_of(*[template % b"-1"] * alike, template % number)
     assert outcome.n_malformed == 0
     assert outcome.completion is not None
     [choice] = outcome.completion.to_dict()["choices"]
-    assert choice["logprobs"]["content"][0]["logprob"] in (math.inf, 10**5000 - 1)
+    assert choice["logprobs"]["content"][-1]["logprob"] is None
+
+
+@pytest.mark.parametrize("key", ["\ud83d", "x", "content"])
+def test_keys_of_logprobs_are_mended(key: str) -> None:
+    outcome = outcome_of(chunk({}, logprobs={key: ["\ud83d"], "y": 5}))
+    assert outcome.completion is not None
+    [choice] = json.loads(outcome.completion.to_json())["choices"]
+    assert choice["logprobs"] == {key.replace("\ud83d", "\ufffd"): ["\ufffd"], "y": 5}
 
 
 # --- Usage ----------------------------------------------------------------------------
@@ -292,7 +309,16 @@ def test_numbers_out_of_range_in_logprobs_are_infinite(number: bytes) -> None:
          {"a": 2}, "choice"),
         ([{"x_groq": {"usage": {"a": 1}}}, {"usage": {"a": 3}}], {"a": 3}, "usage"),
         ([{"usage": {}}, {"x_groq": {"usage": {"a": 1}}}], {"a": 1}, "x_groq"),
-        ([{"usage": {}}], {}, "usage"),
+        ([{"usage": {}}], None, None),
+        ([{"usage": {"a": None}}], {"a": None}, "usage"),
+        ([{"usage": {"d": {"x": None, "y": 1}}}], {"d": {"x": None, "y": 1}}, "usage"),
+        ([{"usage": {"prompt_tokens_details": {"audio_tokens": None, "x": 1}}}],
+         {"prompt_tokens_details": {"audio_tokens": None, "x": 1}}, "usage"),
+        ([{"usage": {"a": 1, "b": {"c": 1}}}, {"usage": {"a": "", "b": {}}}],
+         {"a": 1, "b": {"c": 1}}, "usage"),
+        ([chunk({}, usage={"a": 5}), chunk({}, index=1, usage={"a": 6}),
+          chunk({}, usage={"a": 5})], {"a": 5}, "choice"),
+        ([{"x_groq": {"usage": {"a": None}}}], None, None),
         ([{"usage": {"extra": 1, "unsent": 2}}], {"extra": 1, "unsent": 2}, "usage"),
     ],
 )  # fmt: skip
@@ -352,20 +378,65 @@ def test_the_limits_themselves_still_fit() -> None:
     assert outcome_of(chunk(call), limits=Limits(tool_calls=2)).limit is None
 
 
-def test_the_limit_of_calls_is_for_each_choice() -> None:
+def test_the_limit_of_calls_is_for_all_choices_together() -> None:
     call = {"tool_calls": [{"index": 0, "id": "a"}]}
     sent = [chunk(call, index=i) for i in range(3)]
-    assert outcome_of(*sent, limits=Limits(tool_calls=1)).limit is None
+    assert outcome_of(*sent, limits=Limits(tool_calls=3)).limit is None
+    outcome = outcome_of(*sent, limits=Limits(tool_calls=2))
+    assert outcome.limit == "tool_calls"
+    assert len(outcome.calls) == 2
 
 
-def test_a_million_choices_in_one_chunk_hit_the_limit() -> None:
-    outcome = outcome_of(b'{"choices":[' + b'{"index":1},' * 500_000 + b"{}]}")
+def test_many_choices_in_one_chunk_hit_the_limit() -> None:
+    outcome = outcome_of(b'{"choices":[' + b'{"index":1},' * 5000 + b"{}]}")
     assert outcome.limit is None
-    many = b",".join(b'{"index":%d}' % i for i in range(1_000_000))
+    many = b",".join(b'{"index":%d}' % i for i in range(5000))
     outcome = outcome_of(b'{"choices":[' + many + b"]}")
     assert outcome.limit == "choices"
     assert outcome.completion is not None
-    assert len(outcome.completion.choices) == 1024
+    assert [c.index for c in outcome.completion.choices] == [*range(1024)]
+
+
+def test_a_million_choices_in_one_chunk_are_not_held() -> None:
+    many = b",".join(b'{"index":%d}' % i for i in range(1_000_000))
+    outcome = outcome_of(chunk({"content": "a"}), b'{"choices":[' + many + b"]}")
+    assert (outcome.ending, outcome.limit) == (Ending.LIMIT, "held_bytes")
+    assert outcome.completion is not None
+    assert [c.index for c in outcome.completion.choices] == [0]
+
+
+# What is over a limit is left out, and what stands beside it is read all the same.
+_LOST: Final = {"index": 5, "delta": {"content": "lost"}}
+
+
+def test_a_choice_beside_one_that_is_over_the_limit_counts() -> None:
+    sent = [
+        {"choices": [_LOST, {"index": 0, "delta": {"content": f"{n},"}}]}
+        for n in range(30)
+    ]
+    for fast in (True, False):
+        outcome = fold_reads(
+            [stream(chunk({"content": "a"}), *sent)],
+            limits=Limits(choices=1),
+            fast=fast,
+        )
+        assert outcome.completion is not None
+        [choice] = outcome.completion.choices
+        assert choice.message.content == "a" + "".join(f"{n}," for n in range(30))
+
+
+def test_a_call_beside_one_that_is_over_the_limit_counts() -> None:
+    def pieces(n: int) -> Json:
+        lost = {"index": 5, "function": {"arguments": "lost"}}
+        return [lost, {"index": 0, "function": {"arguments": f"{n},"}}]
+
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "[..."}}
+    sent = [{"tool_calls": pieces(n)} for n in range(30)]
+    outcome = outcome_of(
+        chunk({"tool_calls": [call]}), *map(chunk, sent), limits=Limits(tool_calls=1)
+    )
+    [only] = outcome.calls
+    assert only.text == "[..." + "".join(f"{n}," for n in range(30))
 
 
 # --- Strangers ------------------------------------------------------------------------
@@ -420,100 +491,3 @@ def test_nulls_inside_usage_logprobs_details_and_parts_are_kept() -> None:
     assert choice["message"]["content"] == [{"type": "text", "text": "a", "x": None}]
     assert choice["message"]["reasoning_details"] == [{"type": "t", "x": None}]
     assert choice["logprobs"]["content"][0]["bytes"] is None
-
-
-# --- Sinks ----------------------------------------------------------------------------
-
-
-def test_writing_to_the_sinks_is_the_same_as_folding() -> None:
-    template = (
-        b'{"choices":[{"index":0,"delta":{"content":"%b","reasoning":"r%b",'
-        b'"tool_calls":[{"index":0,"function":{"arguments":"a%b"}}]}}],'
-        b'"obfuscation":"pad"}'
-    )
-    one, other = Fold(Limits()), Fold(Limits())
-    for state in (one, other):
-        state.add(decode_chunk(template % (b"a", b"a", b"a")))
-    piece = decode_chunk(template % (b"b", b"b", b"b"))
-    sinks = one.sinks(piece)
-    assert sinks is not None
-    assert sinks["obfuscation",] is None
-    delta = ("choices", 0, "delta")
-    texts: dict[Path, str] = {
-        (*delta, "content"): "b",
-        (*delta, "reasoning"): "rb",
-        (*delta, "tool_calls", 0, "function", "arguments"): "ab",
-    }
-    assert sinks.keys() == {*texts, ("obfuscation",)}
-    for path, text in texts.items():
-        sink = sinks[path]
-        assert isinstance(sink, StringIO)
-        sink.write(text)
-    other.add(piece)
-    assert one.completion() == other.completion()
-
-
-def test_content_that_is_new_has_no_sinks_even_where_it_is_empty() -> None:
-    delta = b'{"choices":[{"delta":%b}]}'
-    state = Fold(Limits())
-    state.add(decode_chunk(delta % b'{"reasoning":"a"}'))
-    piece = decode_chunk(delta % b'{"content":"","reasoning":"b"}')
-    assert state.sinks(piece) is None
-    state.add(piece)
-    assert state.sinks(piece) is not None
-
-
-def test_details_beside_another_rare_key_have_no_sinks() -> None:
-    delta = b'{"choices":[{"delta":{"reasoning_details":[{"text":"a"}]%b}}]}'
-    state = Fold(Limits())
-    state.add(decode_chunk(delta % b""))
-    assert state.sinks(decode_chunk(delta % b"")) is not None
-    assert state.sinks(decode_chunk(delta % b',"images":[1]')) is None
-
-
-def test_after_done_there_are_no_sinks() -> None:
-    piece = decode_chunk(b'{"choices":[{"delta":{"content":"a"}}]}')
-    state = Fold(Limits())
-    state.add(piece)
-    assert state.sinks(piece) is not None
-    state.done = True
-    assert state.sinks(piece) is None
-
-
-def test_a_name_that_may_be_a_fragment_has_no_sinks() -> None:
-    call = b'{"choices":[{"delta":{"tool_calls":[{"index":0,"function":%b}]}}]}'
-    state = Fold(Limits())
-    state.add(decode_chunk(call % b'{"name":"fi"}'))
-    piece = decode_chunk(call % b'{"name":"nd","arguments":"{}"}')
-    assert state.sinks(piece) is None
-    state.add(piece)
-    assert state.sinks(piece) is not None
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        b'{"usage":{},"choices":[{"delta":{"content":"b"}}]}',
-        b'{"error":"x","choices":[{"delta":{"content":"b"}}]}',
-        b'{"moderation":1,"choices":[{"delta":{"content":"b"}}]}',
-        b'{"service_tier":"x","choices":[{"delta":{"content":"b"}}]}',
-        b'{"system_fingerprint":"x","choices":[{"delta":{"content":"b"}}]}',
-        b'{"provider":"x","choices":[{"delta":{"content":"b"}}]}',
-        b'{"choices":[{"delta":{"content":"b"},"finish_reason":"stop"}]}',
-        b'{"choices":[{"delta":{"content":"b"},"logprobs":{"content":[]}}]}',
-        b'{"choices":[{"delta":{"content":"b"},"native_finish_reason":"x"}]}',
-        b'{"choices":[{"delta":{"content":"b"},"content_filter_results":{"a":1}}]}',
-        b'{"choices":[{"index":1,"delta":{"content":"b"}}]}',
-        b'{"choices":[{"delta":{"content":["b"]}}]}',
-        b'{"choices":[{"delta":{"role":"x","content":"b"}}]}',
-        b'{"choices":[{"delta":{"content":"b","reasoning":"first"}}]}',
-        b'{"choices":[{"delta":{"content":"b","audio":{"id":"a"}}}]}',
-        b'{"choices":[{"delta":{"tool_calls":[{"id":"c"}]}}]}',
-        b'{"choices":[]}',
-        b"{}",
-    ],
-)
-def test_a_chunk_that_changes_more_than_texts_has_no_sinks(piece: bytes) -> None:
-    state = Fold(Limits())
-    state.add(decode_chunk(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}'))
-    assert state.sinks(decode_chunk(piece)) is None

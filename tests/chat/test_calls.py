@@ -1,4 +1,4 @@
-"""Tool calls: which call a piece belongs to."""
+"""Tool calls: which call a piece belongs to, on whatever road it comes."""
 
 from typing import Any
 
@@ -70,8 +70,18 @@ TWO = call("c2", "weather", '{"b":2}')
                 piece(1, "c2", "weather", '{"b":2}'),
                 piece(3, arguments=":1}"),
             ],
-            [ONE, TWO],
-            id="order of appearance, not of index",
+            [TWO, ONE],
+            id="by index where each has one",
+        ),
+        pytest.param(
+            [
+                piece(3, "c1", "find", '{"a"'),
+                piece(identity="c2", name="weather", arguments='{"b":2}'),
+                piece(1, "c3", "x", "5"),
+                piece(3, arguments=":1}"),
+            ],
+            [ONE, TWO, call("c3", "x", "5")],
+            id="in order of appearance where one has no index",
         ),
         pytest.param(
             [piece(-1, "c1", "find", '{"a"'), piece(-1, arguments=":1}")],
@@ -182,7 +192,7 @@ TWO = call("c2", "weather", '{"b":2}')
         pytest.param(
             [piece(0, arguments="{}")], [call("", "", "{}")], id="arguments alone"
         ),
-        pytest.param([{"index": 0}], [call("", "", "")], id="an index alone"),
+        pytest.param([{"index": 0}], [], id="an index alone opens no call"),
         pytest.param([{}, {"id": None}], [], id="nothing set is no call"),
         pytest.param(
             [piece(0, 7, "find", '{"a":1}')], [call("7", "find", '{"a":1}')], id="id 7"
@@ -274,14 +284,14 @@ def test_custom_calls_have_an_input() -> None:
 def test_the_type_follows_the_body_where_none_came() -> None:
     assert calls_of({"index": 0, "custom": {"name": "sh"}})[0]["type"] == "custom"
     assert calls_of({"index": 0, "function": {"name": "f"}})[0]["type"] == "function"
-    assert calls_of({"index": 0, "type": "custom"}) == [
-        {"id": "", "type": "custom", "custom": {"name": "", "input": ""}}
+    assert calls_of({"index": 0, "id": "c", "type": "custom"}) == [
+        {"id": "c", "type": "custom", "custom": {"name": "", "input": ""}}
     ]
 
 
 def test_the_first_type_counts() -> None:
     sent = [
-        {"index": 0, "type": ""},
+        {"index": 0, "id": "c", "type": ""},
         {"index": 0, "type": "x"},
         {"index": 0, "type": "y"},
     ]
@@ -377,4 +387,4 @@ def test_a_hundred_thousand_calls_hit_the_limit() -> None:
     outcome = accumulator.finish()
     assert outcome.limit == "tool_calls"
     assert outcome.completion is not None
-    assert len(outcome.completion.choices[0].message.tool_calls or ()) == 1024
+    assert len(outcome.completion.choices[0].message.tool_calls or ()) == 4096

@@ -229,7 +229,9 @@ def test_extra_shows_the_strangers_of_each_level() -> None:
 
 
 def test_a_value_that_its_field_cannot_hold_is_kept() -> None:
-    found = folded(chunk({"audio": 5}, native_finish_reason=5))
+    sent = chunk({"annotations": [{"type": 5}, "x"]}, native_finish_reason=5)
+    found = folded({**sent, "usage": {"total_tokens": "9"}})
     choice = found["choices"][0]
     assert choice["native_finish_reason"] == 5
-    assert choice["message"]["audio"] == 5
+    assert choice["message"]["annotations"] == [{"type": 5}, "x"]
+    assert found["usage"] == {"total_tokens": "9"}
