@@ -170,7 +170,8 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
-            if not self._is_over():
+            # Most streams end between two events, with nothing left to take.
+            if self._body is not None or not self._decoder.idle:
                 self._end()
             self._outcome = self._judge()
         return self._outcome
@@ -338,6 +339,8 @@ class Accumulator(Generic[T]):
     # --- The end ----------------------------------------------------------------------
 
     def _end(self) -> None:
+        if self._is_over():
+            return
         so_far = self._n_malformed
         body = self._body
         for event in self._decoder.close(rest=True):

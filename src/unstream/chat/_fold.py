@@ -15,6 +15,7 @@ from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._structs import convert
 from unstream._rules import (
+    ATOMS,
     CHANGED,
     DROPPED,
     HELD,
@@ -500,8 +501,8 @@ class ChatFold(Fold[ChatCompletion]):
         """Return the indexes of the choices that have not finished."""
         if self._body is not None:
             return ()
-        choices = self._choices
-        return tuple(index for index in choices if not choices[index].finished)
+        choices = self._choices.items()
+        return tuple([index for index, choice in choices if not choice.finished])
 
     def close(self) -> None:
         """Note what is known at the end."""
@@ -517,9 +518,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("finish_missing")
             if "role" not in choice.message:
                 self.note("role_missing")
-            if "tool_calls" in choice.message:
-                several = choice.message["tool_calls"].count_several()
-                if several:
+            if calls := choice.message.get("tool_calls"):
+                if several := calls.count_several():
                     self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
@@ -575,11 +575,11 @@ class ChatFold(Fold[ChatCompletion]):
             "created": 0,
             "model": "",
             "choices": [
-                self._choices[index].plain(index) for index in sorted(self._choices)
+                choice.plain(index) for index, choice in sorted(self._choices.items())
             ],
         }
         for key, value in top.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -635,7 +635,7 @@ class _Choice:
             "finish_reason": None,
         }
         for key, value in self.state.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         return plain
 
     def _logprobs(self) -> Logprobs | None:
@@ -653,8 +653,11 @@ class _Choice:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
         for key, value in state.items():
-            text = type(value) is StringIO
-            message[key] = value.getvalue() if text else settle(value)
+            kind = type(value)
+            if kind is StringIO:
+                message[key] = value.getvalue()
+            else:
+                message[key] = value if kind in ATOMS else settle(value)
         return message
 
 
