@@ -6,7 +6,9 @@ pool: that is quick, and shrinks to something readable.
 """
 
 import json
+import pickle
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import cycle
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +18,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from unstream import Accumulator, ChatCompletion, Limits, Outcome
 from unstream._protocol import Fold
+from unstream._rules import CHANGED, DROPPED, HELD, Rule, State, settle
 from unstream.chat import PROTOCOL
 from unstream.chat._fold import ChatFold
 
@@ -500,7 +503,7 @@ def _events(draw: DrawFn) -> bytes:
     return b"".join(line + end for line, end in mixed)
 
 
-_DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
+DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
     lambda body, at, _: body[:at],
     lambda body, at, _: body[:at] + body[at + 1 :],
     lambda body, at, byte: body[:at] + body[at + byte :],
@@ -515,7 +518,7 @@ _DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
 def _damaged(draw: DrawFn) -> bytes:
     body = draw(_events())
     edits = st.tuples(
-        st.sampled_from(_DAMAGE), st.integers(0, 4000), st.integers(0, 255)
+        st.sampled_from(DAMAGE), st.integers(0, 4000), st.integers(0, 255)
     )
     for edit, at, byte in draw(st.lists(edits, min_size=1, max_size=3)):
         body = edit(body, at % (len(body) + 1), byte)
@@ -672,3 +675,59 @@ def strict(value: Json) -> Json:
     if isinstance(value, list):
         return [strict(inner) for inner in value]
     return ("boolean", value) if isinstance(value, bool) else value
+
+
+def check_deed(rule: Rule, state: State, key: str, value: Json) -> None:
+    """Apply a rule, and hold what it did against what it says of it."""
+    before, sent = repr(settle(state)), json.dumps(value)
+    did = rule(state, key, value)
+    after = repr(settle(state))
+    assert json.dumps(value) == sent
+    if did is None or did is DROPPED:
+        assert after == before
+        assert rule(state, key, value) is did
+        assert repr(settle(state)) == before
+        if did is DROPPED:
+            assert isinstance(value, str)
+            assert rule(state, key, value + "x") is DROPPED
+    elif did is not CHANGED and did is not HELD:
+        _, text, sink = did if isinstance(did, tuple) else (key, value, did)
+        assert isinstance(sink, StringIO)
+        whole = sink.getvalue()
+        text = text if isinstance(text, str) else json.dumps(text)  # `content: 5`
+        assert whole.endswith(text)
+        _rewrite(sink, whole[: len(whole) - len(text)])
+        assert repr(settle(state)) == before  # and nothing else was done
+        _rewrite(sink, whole)
+        again = rule(state, key, value)
+        assert again == did  # the same would do the same
+        _rewrite(sink, whole)
+    assert repr(settle(state)) == after
+
+
+def _rewrite(text: StringIO, whole: str) -> None:
+    text.seek(0)
+    text.truncate()
+    text.write(whole)
+
+
+def check_saved(outcome: Outcome[ChatCompletion]) -> None:
+    """Save an outcome in every way there is, and load it again."""
+    saved = outcome.to_json()
+    plain = outcome.to_dict()
+    assert repr(json.loads(saved)) == repr(json.loads(json.dumps(plain)))
+    for loaded in (Outcome.from_json(saved), Outcome.from_dict(plain)):
+        assert loaded == outcome
+        assert repr(loaded.to_dict()) == repr(plain)
+        assert loaded.calls == outcome.calls
+    assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301 - our own
+    completion = outcome.completion
+    if completion is not None:
+        whole = completion.to_dict()
+        for again in (
+            ChatCompletion.from_json(completion.to_json()),
+            ChatCompletion.from_json(json.dumps(whole)),
+            ChatCompletion.from_dict(whole),
+        ):
+            assert again == completion
+            assert repr(again.to_dict()) == repr(whole)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.strategies import cut, fold_reads
-from unstream import Ending, Outcome, usage
+from tests.strategies import DAMAGE, check_saved, cut, fold_plainly, fold_reads
+from unstream import ChatCompletion, Ending, Outcome, usage
 from unstream.sse import Decoder, Event
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -40,7 +40,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-def shown(outcome: Outcome) -> dict[str, Any]:
+def shown(outcome: Outcome[ChatCompletion]) -> dict[str, Any]:
     completion = outcome.completion
     return {
         "completion": completion.to_dict() if completion else None,
@@ -73,15 +73,35 @@ def test_a_recorded_stream_folds_to_the_golden_answer(
     whole = fold_reads([body])
     found = shown(whole)
     assert list(golden.diffs(want, {key: found[key] for key in want})) == []
-    assert fold_reads(random_cut(body, name)) == whole
+    assert repr(fold_plainly(body)) == repr(whole)
+    assert repr(fold_reads(random_cut(body, name))) == repr(whole)
+    assert repr(fold_reads(random_cut(body, name), fast=False)) == repr(whole)
+    check_saved(whole)
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_recorded_stream_that_was_damaged_folds_alike_on_every_road(
+    name: str,
+) -> None:
+    body = (CORPUS / name).read_bytes()
+    rng = random.Random(name)  # noqa: S311 - the same damage in every run
+    for _ in range(3):
+        edit, at = rng.choice(DAMAGE), rng.randrange(len(body))
+        body = edit(body, at, rng.randrange(256))
+    plain = fold_plainly(body)
+    assert repr(fold_reads([body])) == repr(plain)
+    assert repr(fold_reads(random_cut(body, name), fast=False)) == repr(plain)
+    check_saved(plain)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_streams_of_other_protocols_get_a_verdict(name: str) -> None:
     body = (CORPUS / name).read_bytes()
     whole = fold_reads([body])
-    assert fold_reads(random_cut(body, name)) == whole
+    assert repr(fold_plainly(body)) == repr(whole)
+    assert repr(fold_reads(random_cut(body, name))) == repr(whole)
     assert whole.n_bytes == len(body)
+    check_saved(whole)
 
 
 @pytest.mark.parametrize("name", CHATS)
@@ -115,6 +135,7 @@ def test_a_body_that_was_not_streamed_passes_through(name: str) -> None:
     body = (CORPUS / name).read_bytes()
     whole = fold_reads([body])
     assert fold_reads(random_cut(body, name)) == whole
+    check_saved(whole)
     assert whole.ending is Ending.COMPLETE
     completion = whole.unwrap()
     assert completion.to_dict() == json.loads(body)

@@ -1,21 +1,27 @@
 """The public names, and what importing them brings in."""
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 import types
+from importlib import import_module
 from importlib.metadata import requires
 
 import pytest
 
 import unstream
-import unstream.asgi
-import unstream.httpx
-import unstream.mitmproxy
 from unstream import sse, usage
+from unstream._outcome import RESULTS
+from unstream._protocol import Protocol
 
-ADAPTERS = (unstream.asgi, unstream.httpx, unstream.mitmproxy)
-MODULES = (unstream, sse, usage, *ADAPTERS)
+NAMES = [
+    found.name
+    for found in pkgutil.iter_modules(unstream.__path__)
+    if not found.name.startswith("_")
+]
+MODULES = (unstream, *(import_module(f"unstream.{name}") for name in NAMES))
+PROTOCOLS = [module for module in MODULES if hasattr(module, "PROTOCOL")]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -28,11 +34,26 @@ def test_all_is_sorted_and_resolves(module: types.ModuleType) -> None:
     assert names == order
 
 
-def test_all_is_complete() -> None:
-    public = {name for name in vars(unstream) if not name.startswith("_")}
-    # Modules without an underscore are imported by their own name.
-    modules = {"sse", "usage", "asgi", "httpx", "mitmproxy"}
-    assert public - set(unstream.__all__) <= modules
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_all_is_complete(module: types.ModuleType) -> None:
+    ours = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and getattr(value, "__module__", "") == module.__name__
+    }
+    assert ours <= set(module.__all__)
+
+
+@pytest.mark.parametrize("module", PROTOCOLS, ids=lambda module: module.__name__)
+def test_a_protocol_is_found_by_its_name(module: types.ModuleType) -> None:
+    protocol: Protocol[unstream.ChatCompletion] = module.PROTOCOL
+    assert module.__name__ == f"unstream.{protocol.name}"
+    # What was saved is loaded by the name that stands in it.
+    accumulator = unstream.Accumulator(protocol=protocol)
+    assert accumulator.finish().protocol == protocol.name
+    assert RESULTS[protocol.name].__name__ in module.__all__
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -71,14 +92,8 @@ def test_importing_brings_in_msgspec_and_the_standard_library_alone() -> None:
     assert "unstream.asgi" not in done.stdout
     # What takes long to import, or does I/O, has no business here.
     heavy = {
-        "asyncio",
-        "logging",
-        "socket",
-        "ssl",
-        "http",
-        "email",
-        "urllib",
-        "typing_extensions",
+        *("asyncio", "logging", "socket", "ssl", "http", "email", "urllib"),
+        *("typing_extensions", "pydantic", "pydantic_core"),
     }
     assert not new & heavy
 
@@ -98,3 +113,9 @@ def test_the_adapters_bring_in_nothing_of_what_they_are_for() -> None:
 def test_nothing_but_msgspec_is_required() -> None:
     needed = [one for one in requires("unstream") or () if "extra ==" not in one]
     assert [one.partition(">")[0].strip() for one in needed] == ["msgspec"]
+
+
+def test_the_version_is_known() -> None:
+    assert unstream.__version__.partition(".")[0].isdigit()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = unstream.nothing

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import pickle
 import time
 import tracemalloc
 from collections import defaultdict
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import (
     Json,
+    check_saved,
     chunk,
     chunk_lists,
     cut,
@@ -486,27 +486,6 @@ _KNOWN_OR_PADDING: Final = frozenset(
 
 
 # --- What is saved --------------------------------------------------------------------
-
-
-def check_saved(outcome: Outcome[ChatCompletion]) -> None:
-    saved = outcome.to_json()
-    plain = outcome.to_dict()
-    assert repr(json.loads(saved)) == repr(json.loads(json.dumps(plain)))
-    for loaded in (Outcome.from_json(saved), Outcome.from_dict(plain)):
-        assert loaded == outcome
-        assert repr(loaded.to_dict()) == repr(plain)
-        assert loaded.calls == outcome.calls
-    assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301 - our own
-    completion = outcome.completion
-    if completion is not None:
-        whole = completion.to_dict()
-        for again in (
-            ChatCompletion.from_json(completion.to_json()),
-            ChatCompletion.from_json(json.dumps(whole)),
-            ChatCompletion.from_dict(whole),
-        ):
-            assert again == completion
-            assert repr(again.to_dict()) == repr(whole)
 
 
 @given(streams, limits)

@@ -1,10 +1,12 @@
 """The verdict, and the errors that carry it."""
 
 import copy
+import json
 import pickle
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.strategies import Json, chunk, outcome_of, stream
 from unstream import (
@@ -12,12 +14,14 @@ from unstream import (
     ChatCompletion,
     EmptyStream,
     Ending,
+    ForeignStream,
     LimitExceeded,
     Limits,
     Outcome,
     ProviderError,
     StreamError,
     StreamFinished,
+    Timing,
     TruncatedStream,
     fold,
 )
@@ -37,17 +41,19 @@ OUTCOMES = {
     Ending.TRUNCATED: outcome_of(*RICH),
     Ending.ERROR: outcome_of(*RICH, {"error": {"message": "m", "code": 5}}),
     Ending.EMPTY: outcome_of({"id": "c1"}),
+    Ending.FOREIGN: outcome_of({"type": "ping"}, {"type": "pong"}),
     Ending.LIMIT: outcome_of(*RICH, chunk({}, index=1), limits=Limits(choices=1)),
 }
 ERRORS = {
     Ending.TRUNCATED: TruncatedStream,
     Ending.ERROR: ProviderError,
     Ending.EMPTY: EmptyStream,
+    Ending.FOREIGN: ForeignStream,
     Ending.LIMIT: LimitExceeded,
 }
 
 
-def raised_for(outcome: Outcome) -> StreamError:
+def raised_for(outcome: Outcome[Any]) -> StreamError:
     with pytest.raises(StreamError) as raised:
         outcome.unwrap()
     return raised.value
@@ -62,7 +68,7 @@ def test_each_ending_is_reached(ending: Ending) -> None:
 
 
 def test_endings_are_their_words() -> None:
-    words = ["complete", "truncated", "error", "empty", "limit"]
+    words = ["complete", "truncated", "error", "empty", "foreign", "limit"]
     assert [str(ending) for ending in Ending] == words
     assert list(Ending) == words
 
@@ -77,7 +83,7 @@ def test_unwrap_raises_the_error_of_the_ending(ending: Ending) -> None:
     error = raised_for(OUTCOMES[ending])
     assert type(error) is ERRORS[ending]
     assert error.outcome is OUTCOMES[ending]
-    assert error.outcome.completion is not None
+    assert (error.outcome.completion is None) is (ending is Ending.FOREIGN)
 
 
 def test_an_outcome_cannot_be_changed() -> None:
@@ -99,6 +105,19 @@ def test_messages_name_facts() -> None:
     )
     assert messages[Ending.ERROR].startswith("the provider reported: m (after 4 events")
     assert messages[Ending.LIMIT].startswith("over the limit choices (after 4 events")
+    assert messages[Ending.FOREIGN].startswith(
+        "this is no stream of the protocol chat (after 2 events"
+    )
+
+
+def test_the_message_names_the_protocol_that_it_seems_to_be() -> None:
+    outcome = replace(OUTCOMES[Ending.FOREIGN], foreign="messages")
+    assert "messages: unstream.messages.fold reads it" in str(raised_for(outcome))
+
+
+def test_the_message_names_the_coding_that_was_not_read() -> None:
+    outcome = Outcome[Any](ending=Ending.EMPTY, completion=None, undecoded="zz")
+    assert str(raised_for(outcome)).startswith("zz was not decoded")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +174,7 @@ def copies(value: Any) -> list[Any]:
     return [copy.copy(value), copy.deepcopy(value), *pickled]
 
 
-def as_json(outcome: Outcome) -> bytes:
+def as_json(outcome: Outcome[Any]) -> bytes:
     return outcome.completion.to_json() if outcome.completion else b""
 
 
@@ -164,7 +183,7 @@ def test_an_outcome_can_be_copied_and_pickled(ending: Ending) -> None:
     for twin in copies(OUTCOMES[ending]):
         assert twin == OUTCOMES[ending]
         assert twin.ending is ending
-        assert repr(twin) == repr(OUTCOMES[ending])
+        assert repr(twin.to_dict()) == repr(OUTCOMES[ending].to_dict())
         assert as_json(twin) == as_json(OUTCOMES[ending])
 
 
@@ -184,7 +203,7 @@ def test_stream_finished_can_be_pickled() -> None:
         accumulator.feed(b"")
     for twin in copies(raised.value):
         assert type(twin) is StreamFinished
-        assert twin.outcome == raised.value.outcome
+        assert str(twin) == str(raised.value)
 
 
 def test_a_whole_completion_can_be_copied_and_pickled() -> None:
@@ -204,10 +223,12 @@ def test_a_deep_copy_is_apart() -> None:
 
 
 def test_errors_have_one_base() -> None:
-    for kind in (*ERRORS.values(), StreamFinished):
+    for kind in ERRORS.values():
         assert issubclass(kind, StreamError)
         assert kind.__doc__
     assert not issubclass(StreamError, ValueError)
+    # A mistake in a call says nothing of the stream.
+    assert not issubclass(StreamFinished, StreamError)
 
 
 def test_an_error_is_made_of_a_message_and_an_outcome() -> None:
@@ -215,3 +236,62 @@ def test_an_error_is_made_of_a_message_and_an_outcome() -> None:
     error = StreamError("no", outcome)
     assert str(error) == "no"
     assert error.outcome is outcome
+
+
+# --- Saved ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", OUTCOMES)
+def test_an_outcome_is_saved_and_loaded(ending: Ending) -> None:
+    outcome = OUTCOMES[ending]
+    saved = outcome.to_json()
+    plain = outcome.to_dict()
+    assert json.loads(saved) == plain
+    for loaded in (
+        Outcome.from_json(saved),
+        Outcome.from_json(saved.decode()),
+        Outcome.from_dict(plain),
+    ):
+        assert loaded == outcome
+        assert type(loaded.ending) is Ending
+        assert loaded.calls == outcome.calls
+
+
+def test_the_dict_says_all_that_is_known() -> None:
+    timing = Timing(first_byte=0.5, first_content=1.5, total=2.5)
+    outcome = replace(
+        OUTCOMES[Ending.TRUNCATED], timing=timing, interrupted="client", error=None
+    )
+    plain = outcome.to_dict()
+    assert plain.keys() == {*Outcome.__struct_fields__, "calls"}
+    assert plain["timing"] == {"first_byte": 0.5, "first_content": 1.5, "total": 2.5}
+    assert plain["completion"] == outcome.completion.to_dict()  # type: ignore[union-attr]
+    assert plain["unfinished"] == [0]
+    assert {"code": "no_done", "event": 3, "count": 1} in plain["notes"]
+    [call] = plain["calls"]
+    assert call["arguments"] == "empty"
+    assert call["runnable"] is False
+    assert Outcome.from_dict(plain) == outcome
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"ending": "done", "completion": None},
+        {"ending": "empty", "completion": None, "protocol": "nobody's"},
+        {"ending": "empty", "completion": None, "n_bytes": "5"},
+        {"ending": "empty", "notes": [5]},
+    ],
+)
+def test_what_is_no_outcome_is_a_value_error(sent: Json) -> None:
+    with pytest.raises(ValueError, match="this is no outcome"):
+        Outcome.from_dict(sent)
+    with pytest.raises(ValueError, match="this is no outcome"):
+        Outcome.from_json(json.dumps(sent))
+
+
+@pytest.mark.parametrize("data", [b"", "{", "[]", b"5", "null"])
+def test_what_is_no_json_object_is_a_value_error(data: bytes | str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Outcome.from_json(data)

@@ -1,215 +1,220 @@
-"""Objects into Structs: what fits, and what is extra."""
+"""Objects into Structs and out again: typed where it fits, and nothing lost."""
 
+import copy
 import json
+import pickle
+from collections import UserDict
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.strategies import chunks, objects_of
-from unstream import ChatCompletion, Message, Usage
-from unstream._fit import fit, open_chunk
-from unstream._json import mend, parse
-from unstream._schema import (
-    Chunk,
-    ChunkChoice,
-    CustomDelta,
-    Delta,
-    FunctionDelta,
-    ToolCallDelta,
-    decode_chunk,
+from tests.strategies import Json, strict, values
+from unstream import ChatCompletion, Logprobs, Usage
+from unstream._structs import Object, structure
+
+
+class Inner(Object):
+    """An object in an object."""
+
+    required = ("n",)
+
+    n: int = 0
+    word: str | None = None
+
+
+class Outer(Object):
+    """Fields of each kind that there is."""
+
+    required = ("id", "maybe", "items")
+
+    id: str = ""
+    maybe: str | None = None
+    items: list[Inner] = msgspec.field(default_factory=list)
+    inner: Inner | None = None
+    count: int | None = None
+    share: float | None = None
+    flag: bool | None = None
+    either: str | list[Json] | None = None
+    things: list[Json] | None = None
+    names: list[str] | None = None
+    table: dict[str, Json] | None = None
+    anything: Json = None
+    logprobs: Logprobs | None = None
+
+
+FIELDS = [name for name in Outer.__struct_fields__ if name not in ("extra", "_absent")]
+_names = st.sampled_from(
+    (*FIELDS, "x", "extra", "_absent", "*extra", "*absent", "", "n", "required", "é")
+)
+objects = st.dictionaries(_names, values, max_size=6) | st.dictionaries(
+    _names, st.lists(st.dictionaries(st.sampled_from(("n", "x", "word")), values))
 )
 
-PARTS = (Chunk, ChunkChoice, Delta, ToolCallDelta, FunctionDelta, CustomDelta)
+
+# --- Laws -----------------------------------------------------------------------------
 
 
-@given(chunks)
-def test_what_decodes_fits_in_the_same_way(sent: dict[str, Any]) -> None:
-    """The open road and the fast one lead to the same Structs."""
-    try:
-        decoded = decode_chunk(json.dumps(sent).encode())
-    except msgspec.DecodeError:
-        return
-    fitted = fit(Chunk, sent)
-    for part in objects_of(fitted):
-        # A null that was sent stands in `extra` on the open road, and means nothing.
-        part.extra = {k: v for k, v in (part.extra or {}).items() if v is not None}
-        part.extra = part.extra or None
-    for part in objects_of(decoded):
-        if isinstance(part, ChunkChoice) and part.logprobs is not None:
-            part.logprobs = fit(
-                ChunkChoice, {"logprobs": parsed(part.logprobs)}
-            ).logprobs
-    assert fitted == decoded
+def whole(value: Json) -> Json:
+    """Return a value without halves of characters, which no JSON can be saved with."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def parsed(texts: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    return {key: json.loads(bytes(text)) for key, text in texts.items()}
-
-
-@given(chunks)
-def test_every_key_is_in_a_field_or_in_extra(sent: dict[str, Any]) -> None:
+@given(objects)
+def test_nothing_is_lost(sent: dict[str, Json]) -> None:
     before = json.dumps(sent)
-    fitted = fit(Chunk, sent)
-    for key, value in sent.items():
-        field = getattr(fitted, key, None) if key != "extra" else None
-        if value is not None and field is None:
-            assert fitted.extra is not None
-            assert key in fitted.extra
+    made = structure(Outer, sent)
+    found = made.to_dict()
+    assert found.keys() == sent.keys()
+    assert strict(found) == strict(sent)
     assert json.dumps(sent) == before
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "expected"),
-    [
-        ("created", 5, 5),
-        ("created", 5.0, 5),
-        ("created", 5.9, 5),
-        ("created", "5", None),
-        ("created", True, None),
-        ("id", "x", "x"),
-        ("id", 5, "5"),
-        ("id", 5.5, None),
-        ("id", True, None),
-        ("id", {}, None),
-        ("usage", {}, {}),
-        ("usage", [], None),
-        ("usage", "x", None),
-        ("model", ["m"], None),
-    ],
-)
-def test_a_field_takes_its_type_and_nothing_else(
-    field: str, value: Any, expected: Any
-) -> None:
-    fitted = fit(Chunk, {field: value})
-    assert repr(getattr(fitted, field)) == repr(expected)
-    assert fitted.extra == ({field: value} if expected is None else None)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (1, 1),
-        (1.0, 1),
-        (-1, -1),
-        ("3", 3),
-        ("003", 3),
-        (10**30, 10**30),
-        (1.5, None),
-        (True, None),
-        ("", None),
-        ("-1", None),
-        ("٣", None),
-        ("²", None),
-        ("9" * 18, 10**18 - 1),
-        ("9" * 19, None),
-        ("9" * 5000, None),
-        (None, None),
-        ([0], None),
-    ],
-)
-def test_an_index_is_an_integer_or_digits(value: Any, expected: int | None) -> None:
-    sent = {"index": value}
-    for fitted in (fit(ChunkChoice, sent), fit(ToolCallDelta, sent)):
-        assert repr(fitted.index) == repr(expected)
-        assert fitted.extra == ({"index": value} if expected is None else None)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_created_that_is_no_number_is_extra(value: float) -> None:
-    fitted = fit(Chunk, {"created": value})
-    assert fitted.created is None
-    assert fitted.extra == {"created": value}
-
-
-def test_nulls_are_extra_at_their_level() -> None:
-    assert fit(Delta, {"content": None}) == Delta(extra={"content": None})  # type: ignore[arg-type]
-
-
-def test_a_key_called_extra_is_a_stranger_at_every_level() -> None:
-    for kind in PARTS:
-        assert fit(kind, {"extra": 5}).extra == {"extra": 5}
-        assert fit(kind, {"extra": {"a": 1}}).extra == {"extra": {"a": 1}}
-    for whole in (ChatCompletion, Message, Usage):
-        fitted = fit(whole, {"extra": 5, "unsent": ["x"]})
-        assert fitted.extra == {"extra": 5, "unsent": ["x"]}
-
-
-def test_a_key_called_extra_does_not_decode() -> None:
-    for payload in (
-        b'{"extra":{"a":1}}',
-        b'{"extra":5}',
-        b'{"choices":[{"extra":{}}]}',
+@given(objects.map(whole))
+def test_what_is_saved_can_be_loaded(sent: dict[str, Json]) -> None:
+    made = Outer.from_dict(sent)
+    for loaded in (
+        Outer.from_json(made.to_json()),
+        Outer.from_json(made.to_json().decode()),
+        Outer.from_dict(made.to_dict()),
+        pickle.loads(pickle.dumps(made)),  # noqa: S301 - our own
+        copy.deepcopy(made),
     ):
-        with pytest.raises(msgspec.ValidationError):
-            decode_chunk(payload)
+        assert loaded == made
+        assert repr(loaded.to_dict()) == repr(made.to_dict())
+    assert json.loads(made.to_json()) == made.to_dict()
 
 
-def test_lists_of_objects_fit_whole_or_not_at_all() -> None:
-    annotations = [{"type": "x"}, 5]
-    assert fit(Message, {"annotations": annotations}).extra == {
-        "annotations": annotations
-    }
-    assert fit(Delta, {"annotations": annotations}).annotations == annotations
+@given(objects)
+def test_a_dict_that_was_handed_out_can_be_changed(sent: dict[str, Json]) -> None:
+    made = structure(Outer, sent)
+    before = repr(made)
+    found = made.to_dict()
+    for value in found.values():
+        if isinstance(value, dict | list):
+            value.clear()
+    found.clear()
+    assert repr(made) == before
 
 
-def test_odd_lists_are_put_right() -> None:
-    call = {"id": "c"}
-    one = [ToolCallDelta(id="c")]
-    assert fit(Delta, {"tool_calls": call}).tool_calls == one
-    assert fit(Delta, {"tool_calls": [None, call, 5, "x"]}).tool_calls == one
-    assert fit(Delta, {"tool_calls": "x"}).extra == {"tool_calls": "x"}
-    part = {"type": "text", "text": "a"}
-    assert fit(Delta, {"content": part}).content == [part]
-    assert fit(Delta, {"content": 5}).extra == {"content": 5}
-    assert fit(Chunk, {"choices": {"index": 1}}).choices == [ChunkChoice(index=1)]
-    assert fit(Chunk, {"choices": [None, {"index": 1}]}).choices == [
-        ChunkChoice(index=1)
-    ]
+# --- Rows -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("name", "value", "held"),
     [
-        ("{}", "{}"),
-        ({"a": [1, "é"]}, '{"a":[1,"é"]}'),
-        ([1, 2], "[1,2]"),
-        (5, "5"),
-        (True, "true"),
-        ({"a": "\ud83d"}, '{"a":"\ud83d"}'),
-        ({"n": 10**30}, '{"n":1' + "0" * 30 + "}"),
+        ("id", "x", "x"),
+        ("maybe", None, None),
+        ("count", 5, 5),
+        ("count", 5.0, 5),
+        ("count", 10**30, 10**30),
+        ("share", 1, 1),
+        ("share", 1.5, 1.5),
+        ("flag", True, True),
+        ("either", "x", "x"),
+        ("either", [1], [1]),
+        ("things", [1, None], [1, None]),
+        ("names", ["a"], ["a"]),
+        ("table", {"a": None}, {"a": None}),
+        ("anything", {"a": [None]}, {"a": [None]}),
+        ("inner", {"n": 1}, Inner(n=1)),
+        ("items", [{"n": 1.0}], [Inner(n=1)]),
     ],
 )
-def test_arguments_are_text_whatever_they_came_as(value: Any, text: str) -> None:
-    assert fit(FunctionDelta, {"arguments": value}).arguments == text
-    assert fit(CustomDelta, {"input": value}).input == text
+def test_what_fits_a_field_is_held_by_it(name: str, value: Json, held: Any) -> None:
+    made = structure(Outer, {name: value})
+    assert repr(getattr(made, name)) == repr(held)
+    assert made.extra == {}
 
 
-@given(chunks)
-def test_an_open_chunk_is_what_fits(sent: dict[str, Any]) -> None:
-    data = json.dumps(sent).encode()
-    opened, fitted = open_chunk(data, parse(data)), fit(Chunk, sent)
-    assert told(opened) == told(fitted)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("id", value) for value in (5, None, True, {}, ["x"])),
+        ("maybe", 5),
+        *(("count", value) for value in (True, 5.5, "5", None)),
+        *(("share", value) for value in (True, "5", None)),
+        ("flag", 1),
+        ("either", {"a": 1}),
+        ("things", {"a": 1}),
+        ("names", ["a", 5]),
+        ("table", [1]),
+        ("inner", [1]),
+        ("items", {"n": 1}),
+        ("items", [{"n": 1}, 5]),
+        ("logprobs", [1]),
+        *((name, 5) for name in ("extra", "_absent", "*extra", "*absent", "required")),
+        *((name, {"id": "y"}) for name in ("extra", "*extra", "*absent")),
+        ("*absent", ["id"]),
+    ],
+)
+def test_what_does_not_fit_is_extra(name: str, value: Json) -> None:
+    made = structure(Outer, {"id": "a", name: value})
+    assert made.extra == {name: value}
+    assert made.to_dict() == {"id": "a", name: value}
 
 
-def told(chunk: Chunk) -> str:
-    """Show a chunk without the nulls among its strangers, its raw JSON parsed."""
-    for part in objects_of(chunk):
-        part.extra = {k: v for k, v in (part.extra or {}).items() if v is not None}
-        if isinstance(part, ChunkChoice) and part.logprobs is not None:
-            part.logprobs = mend(parsed(part.logprobs))
-    return repr(chunk).replace("_OpenChoice", "ChunkChoice").replace("_Open", "")
+def test_a_whole_body_has_the_keys_that_it_was_sent_with() -> None:
+    """Of those that are always there, what was absent stays absent."""
+    assert Outer().to_dict() == {"id": "", "maybe": None, "items": []}
+    assert structure(Outer, {}).to_dict() == {}
+    assert structure(Outer, {"id": ""}).to_dict() == {"id": ""}
+    made = structure(Outer, {"inner": {}, "items": [{}]})
+    assert made.to_dict() == {"inner": {}, "items": [{}]}
+    made.id = "set"
+    made.items.append(Inner())
+    assert made.to_dict() == {"id": "set", "inner": {}, "items": [{}, {"n": 0}]}
 
 
-@pytest.mark.parametrize("name", ["", "extra", "x"])
-def test_an_open_chunk_has_its_strangers_at_their_level(name: str) -> None:
-    one = {name: 1}
-    sent = {**one, "choices": [{}, {**one, "delta": {**one, "content": "a"}}]}
-    opened = open_chunk(json.dumps(sent).encode(), sent)
-    assert opened.choices is not None
-    first, second = opened.choices
-    assert second.delta is not None
-    assert second.delta.content == "a"
-    assert opened.extra == second.extra == second.delta.extra == one
-    assert first.extra is None
+def test_a_field_stands_before_an_extra_of_the_same_name() -> None:
+    assert Outer(id="a", extra={"id": "b", "x": 1}).to_dict()["id"] == "a"
+
+
+def test_objects_share_nothing() -> None:
+    Outer().extra["x"] = 1
+    Outer().items.append(Inner())
+    assert Outer() == Outer(id="", items=[])
+
+
+@pytest.mark.parametrize("sent", [None, 5, "{}", b"x", [("id", "x")]])
+def test_from_dict_of_no_mapping_is_a_type_error(sent: Any) -> None:
+    with pytest.raises(TypeError, match="from_dict takes a mapping, not"):
+        ChatCompletion.from_dict(sent)
+
+
+def test_from_dict_takes_any_mapping() -> None:
+    assert Usage.from_dict(UserDict(total_tokens=3)) == Usage(total_tokens=3)
+
+
+@pytest.mark.parametrize("data", ["", b"[]", b"5", '"x"', b"{", b"[" * 5000, "{}x"])
+def test_from_json_of_no_object_is_a_value_error(data: bytes | str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        ChatCompletion.from_json(data)
+
+
+def test_from_json_reads_as_leniently_as_a_stream() -> None:
+    loaded = ChatCompletion.from_json(b'{"id":"\\ud83d","x":"\xff","y":NaN}')
+    assert loaded.to_dict() == {"id": "\ufffd", "x": "\ufffd", "y": None}
+
+
+# --- Pydantic -------------------------------------------------------------------------
+
+
+def test_pydantic_takes_and_gives_the_plain_object() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Record(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        """What an application keeps."""
+
+        usage: Usage
+
+    sent = {"total_tokens": 3, "x": {"y": None}}
+    for given_ in (Usage.from_dict(sent), sent, json.dumps(sent)):
+        record = Record(usage=given_)
+        assert record.usage == Usage.from_dict(sent)
+        assert record.model_dump() == {"usage": sent}
+        assert Record.model_validate_json(record.model_dump_json()) == record
+    with pytest.raises(pydantic.ValidationError):
+        Record(usage=5)

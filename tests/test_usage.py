@@ -23,7 +23,7 @@ from tests.strategies import (
     streams,
 )
 from unstream import usage
-from unstream._dialects import error_in
+from unstream._protocol import error_in
 from unstream.sse import BytesLike, Decoder
 
 Json = Any
@@ -84,13 +84,13 @@ DECOY = '{"messages":[{"stream_options":null,"x":"\\"stream_options\\":{}"}],'
     ],
 )
 def test_the_option_is_spliced_in(body: str, sent: str) -> None:
-    assert usage.ask(body.encode()) == (sent.encode(), True)
+    assert usage.ask(body.encode()) == (sent.encode(), usage.Asked.ASKED)
 
 
 def test_invalid_utf8_is_kept() -> None:
     body = b'{"x":"\xff\xc3","stream":true}'
     sent = b'{"x":"\xff\xc3","stream":true,' + OPTION.encode() + b"}"
-    assert usage.ask(body) == (sent, True)
+    assert usage.ask(body) == (sent, usage.Asked.ASKED)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,28 @@ def test_invalid_utf8_is_kept() -> None:
         '{"stream":true,"stream_options":{"include_usage":false,"include_usage":true}}',
         '{"stream":false}',
         '{"stream":null}',
-        '{"stream":1}',
-        '{"stream":"true"}',
         '{"stream":true,"stream":false}',
         '{"messages":[]}',
         "{}",
+        '\ufeff{"stream":false}',
+        '{"stream":false,"stream_options":7}',
+    ],
+)
+def test_what_needs_no_change_comes_back_itself(body: str) -> None:
+    sent = body.encode()
+    found, asked = usage.ask(sent)
+    assert found is sent
+    assert asked is usage.Asked.NOT_NEEDED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         # For the server to refuse, or to read in its own way.
         '{"stream":true,"stream_options":[]}',
         '{"stream":true,"stream_options":"x"}',
         '{"stream":true,"stream_options":false}',
         '{"stream":true,"stream_options":7}',
-        '{"stream":true,"stream_options":{"include_usage":"false"}}',
-        '{"stream":true,"stream_options":{"include_usage":0}}',
-        '{"stream":true,"stream_options":{"include_usage":{}}}',
         # No JSON object.
         "",
         " ",
@@ -133,7 +142,6 @@ def test_invalid_utf8_is_kept() -> None:
         '{1:2,"stream":true}',
         "{'stream':true}",
         '{\v"stream":true}',
-        '\ufeff{"stream":true}',
         '{"stream":true,"n":"\n"}',
         '{"stream":true,"n":"\\x"}',
         '{"stream":tru}',
@@ -142,11 +150,30 @@ def test_invalid_utf8_is_kept() -> None:
         "model=m&stream=true",
     ],
 )
-def test_what_needs_no_change_comes_back_itself(body: str) -> None:
+def test_what_nobody_can_tell_comes_back_itself(body: str) -> None:
     data = body.encode()
-    sent, added = usage.ask(data)
+    sent, asked = usage.ask(data)
     assert sent is data
-    assert not added
+    assert asked is usage.Asked.CANNOT_TELL
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (f'{{"stream":{value}}}', f'{{"stream":{value},{OPTION}}}')
+        for value in ("1", '"true"', '"on"', "1.0", "0", '""', "[]", "{}")
+    ]
+    + [
+        (
+            f'{{"stream":true,"stream_options":{{"include_usage":{value}}}}}',
+            '{"stream":true,"stream_options":{"include_usage":true}}',
+        )
+        for value in ('"false"', "0", "1", '"true"', "{}", "[]", "0.0")
+    ]
+    + [('\ufeff{"stream":true}', '\ufeff{"stream":true,' + OPTION + "}")],
+)
+def test_what_lax_servers_stream_is_asked_for(body: str, sent: str) -> None:
+    assert usage.ask(body.encode()) == (sent.encode(), usage.Asked.ASKED)
 
 
 values: st.SearchStrategy[Json] = st.sampled_from(
@@ -180,27 +207,30 @@ def test_asking_changes_the_option_and_nothing_else(
     pairs: list[tuple[str, Json]], how: dict[str, Any]
 ) -> None:
     body = written(pairs, **how).encode()
-    sent, added = usage.ask(body)
+    sent, asked = usage.ask(body)
     last = dict(pairs)
     wanted = last.get("stream_options")
-    open_to_it = wanted is None or (
-        isinstance(wanted, dict)
-        and (wanted.get("include_usage") is None or wanted["include_usage"] is False)
-    )
-    assert added == (last.get("stream") is True and open_to_it)
-    if not added:
+    expected = usage.Asked.ASKED
+    if last.get("stream") is None or last["stream"] is False:
+        expected = usage.Asked.NOT_NEEDED
+    elif not isinstance(wanted, dict | None):
+        expected = usage.Asked.CANNOT_TELL
+    elif wanted is not None and wanted.get("include_usage") is True:
+        expected = usage.Asked.NOT_NEEDED
+    assert asked is expected
+    if asked is not usage.Asked.ASKED:
         assert sent is body
         return
-    asked = {**last, "stream_options": {**(wanted or {}), "include_usage": True}}
-    assert json.loads(sent) == asked
-    assert usage.ask(sent) == (sent, False)
-    # All of the body is there, but for one null or false.
+    options = {**(wanted or {}), "include_usage": True}
+    assert json.loads(sent) == {**last, "stream_options": options}
+    assert usage.ask(sent) == (sent, usage.Asked.NOT_NEEDED)
+    # All of the body is there, but for one value.
     start = next((at for at, byte in enumerate(body) if byte != sent[at]), len(body))
     stop = next(
         (at for at in range(len(body) - start) if body[-1 - at] != sent[-1 - at]),
         len(body) - start,
     )
-    assert body[start : len(body) - stop] in (b"", b"null", b"fals", b"false")
+    assert len(body[start : len(body) - stop]) <= len('{"include_usage": null}')
 
 
 @given(
@@ -211,18 +241,20 @@ def test_what_is_no_json_comes_back_itself(
 ) -> None:
     whole = written([*pairs, ("stream", True)]).encode()
     body = whole[:at] + damage + whole[at + 1 :]
-    sent, added = usage.ask(body)
-    assert added == (sent is not body)
-    if added:
-        assert json.loads(body.decode("latin-1"))["stream"] is True
-        assert json.loads(sent.decode("latin-1"))["stream_options"]["include_usage"]
+    sent, asked = usage.ask(body)
+    assert (asked is usage.Asked.ASKED) == (sent is not body)
+    if asked is usage.Asked.ASKED:
+        read = json.loads(body.decode("latin-1").removeprefix("\xef\xbb\xbf"))
+        assert read["stream"] not in (None, False) or read["stream"] == 0
+        text = sent.decode("latin-1").removeprefix("\xef\xbb\xbf")
+        assert json.loads(text)["stream_options"]["include_usage"]
 
 
 def test_asking_takes_time_in_proportion_to_the_body() -> None:
     def cost(n: int) -> float:
         body = written([(f"k{i}", "x" * 20) for i in range(n)] + [("stream", True)])
         start = time.perf_counter()
-        assert usage.ask(body.encode())[1]
+        assert usage.ask(body.encode())[1] is usage.Asked.ASKED
         return time.perf_counter() - start
 
     small = min(cost(1 << 9) for _ in range(5))
@@ -632,3 +664,16 @@ def test_a_chunk_is_passed_at_the_end_of_its_line() -> None:
 def test_a_body_that_is_not_bytes_is_refused(body: Any) -> None:
     with pytest.raises(TypeError, match="bytes"):
         usage.ask(body)
+
+
+def test_what_is_held_is_given_out_where_the_source_breaks_off() -> None:
+    start = b'data: {"choices":[],"usage":{"total_'
+
+    def source() -> Iterator[bytes]:
+        yield start
+        raise ConnectionError("the upstream went away")
+
+    seen = usage.withhold(source())
+    assert next(seen) == start
+    with pytest.raises(ConnectionError, match="went away"):
+        next(seen)

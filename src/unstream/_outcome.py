@@ -206,6 +206,11 @@ def _scan(text: str) -> int:
 class Completion(Object):
     """Base of what a stream folds to, of any protocol."""
 
+    @property
+    def output_text(self) -> str:
+        """The text of the answer, as plain text; of several, that of the first."""
+        raise NotImplementedError
+
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each tool call, in the order of the completion.
 

@@ -136,19 +136,24 @@ class Fold(Generic[T]):
 
     # --- What all have in common ------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, _like: int) -> int:
+    def take(self, payloads: list[bytes], at: int, like: int) -> int:
         """Fold payloads from `at` on, up to one that is no plain JSON object.
 
-        Return where that is. Stop early, with `record` set, where `_like` events in a
+        Return where that is. Stop early, with `record` set, where `like` events in a
         row did nothing but append.
         """
         self.record = None
+        alike = 0
         for place in range(at, len(payloads)):
             data = payloads[place]
             if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
                 return place
             self.n_events += 1
             self.add(sent, data)
+            alike = 0 if self.record is None else alike + 1
+            if alike >= like:
+                return place + 1
         return len(payloads)
 
     def read(self, data: bytes) -> State | None:

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
+__all__ = ["BOM", "DEFAULT_LIMIT", "BytesLike", "Decoder", "Event", "Run"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -39,7 +39,7 @@ _LINE: Final = 40  # bytes that it takes to hold a data line, besides its own
 _TAIL: Final = 4096
 _CR: Final = ord("\r")  # a number is found in bytes faster than bytes are
 _LF: Final = ord("\n")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +129,21 @@ class Decoder:
     def idle(self) -> bool:
         """Say whether the input so far ends between two events."""
         return self._is_idle and self._tail is None and not self._after_cr
+
+    @property
+    def is_between(self) -> bool:
+        """Say whether no event has begun, though half a line end may be missing."""
+        return (self._is_idle or self._head == b"") and self._tail is None
+
+    @property
+    def awaits_lf(self) -> bool:
+        """Say whether the input so far ends in CR, to which an LF would belong."""
+        return self._after_cr
+
+    @property
+    def pending(self) -> bytes:
+        """The data of the event that has begun, as far as its lines are complete."""
+        return b"\n".join(self._data)
 
     def feed(self, data: BytesLike) -> list[Event]:
         """Take the next bytes and return the events that they complete.
@@ -257,12 +272,12 @@ class Decoder:
 
     def _strip_bom(self, block: bytes) -> bytes:
         block = (self._head or b"") + block
-        if len(block) < len(_BOM) and _BOM.startswith(block):
+        if len(block) < len(BOM) and BOM.startswith(block):
             self._head = block
             return b""
         self._head = None
         self._is_idle = True
-        return block.removeprefix(_BOM)
+        return block.removeprefix(BOM)
 
     def _read(self, block: bytes) -> list[Event]:
         """Read line by line."""

@@ -12,27 +12,41 @@ is neither the option nor the chunk stays as it was sent, down to the white spac
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from contextlib import suppress
+from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
 from unstream._protocol import error_in
 from unstream._json import Json, Malformed, parse
 from unstream._generators import abegin, aclose, begin, close, is_in_loop
-from unstream.sse import BytesLike, Decoder, Event
+from unstream.sse import BOM, BytesLike, Decoder, Event
 
-__all__ = ["Filter", "ask", "awithhold", "withhold"]
+__all__ = ["Asked", "Filter", "ask", "awithhold", "withhold"]
 
 # --- The request ----------------------------------------------------------------------
 
 
-def ask(body: bytes) -> tuple[bytes, bool]:
+class Asked(StrEnum):
+    """Say what became of a request by `ask`."""
+
+    ASKED = "asked"
+    """It now asks in the client's place: withhold the usage chunk from the client."""
+    NOT_NEEDED = "not needed"
+    """The client asked, or wants no stream."""
+    CANNOT_TELL = "cannot tell"
+    """It is no JSON object that we can read: for the gateway to refuse, or to bill."""
+
+
+def ask(body: bytes) -> tuple[bytes, Asked]:
     """Ask for the usage of a stream in the body of a request that does not.
 
-    Returns the body to send to the server, and whether it now asks in the client's
-    place, so that the usage chunk is to be withheld. The same object comes back where
-    there is nothing to change: the client asked, or wants no stream, or what it sent is
-    for the server to refuse (no JSON object, one that is nested too deeply, options
-    that are no object). Nothing that the body contains raises; TypeError is raised
-    where it is not bytes.
+    Returns the body to send to the server, and what became of it. The same object comes
+    back where nothing was changed. Servers read leniently (pydantic takes `1`, "on" and
+    "true" for true), and a bill depends on it: `stream` is taken for true unless it is
+    false, null or absent, and `include_usage` for false unless it is true. Where what
+    was sent is no JSON object, or nested too deeply, or has options that are no object,
+    nobody can tell. Nothing that the body contains raises; TypeError is raised where it
+    is not bytes.
 
     A changed body has another length: `content-length` is the caller's to set. A few
     old servers refuse `stream_options` altogether.
@@ -42,17 +56,24 @@ def ask(body: bytes) -> tuple[bytes, bool]:
     # In Latin-1 each byte is a character, so that places in the text are places in the
     # body; and the grammar of JSON is ASCII.
     text = body.decode("latin-1")
+    start = len(_MARK) if text.startswith(_MARK) else 0
     try:
-        members, end = _members(text, 0)
-        if end < len(text) or members["stream"].value is not True:
-            return body, False
+        members, end = _members(text, start)
+        if end < len(text):
+            return body, Asked.CANNOT_TELL
+        stream = members.get("stream")
+        if stream is None or stream.value is None or stream.value is False:
+            return body, Asked.NOT_NEEDED
         splice = _splice(text, members)
-    except (KeyError, ValueError, RecursionError):
-        return body, False
+    except (ValueError, RecursionError):
+        return body, Asked.CANNOT_TELL
     if splice is None:
-        return body, False
-    start, end, new = splice
-    return body[:start] + new + body[end:], True
+        return body, Asked.NOT_NEEDED
+    at, end, new = splice
+    return body[:at] + new + body[end:], Asked.ASKED
+
+
+_MARK: Final = "\xef\xbb\xbf"  # a byte order mark, in Latin-1
 
 
 class _Member(NamedTuple):
@@ -74,9 +95,9 @@ def _splice(text: str, members: dict[str, _Member]) -> tuple[int, int, bytes] | 
     if include is None:
         start = options.start + 1
         return start, start, b'"include_usage":true' + (b"," if inner else b"")
-    if include.value is None or include.value is False:
-        return include.start, include.end, b"true"
-    return None
+    if include.value is True:
+        return None
+    return include.start, include.end, b"true"
 
 
 # Numbers stay text: nobody looks at them, and Python refuses to read 4,300 digits.
@@ -122,9 +143,6 @@ def _expect(what: re.Pattern[str], text: str, at: int) -> int:
 # as much, and what most transports hand out at once.
 _LIMIT: Final = 64 * 1024
 
-_BOM: Final = b"\xef\xbb\xbf"
-_LINE_ENDS: Final = (b"\n", b"\r", b"\r\n")
-_COLON_BYTE: Final = ord(":")
 
 
 class Filter:
@@ -135,38 +153,23 @@ class Filter:
     them. All other bytes pass as they are and in order, and the result depends only on
     the concatenation of what was fed.
 
-    An event is held until a line of it is a chunk and no usage chunk, or until its
-    blank line, or until it is longer than any usage chunk (64 KiB). Comments between
-    events are never held: they keep connections alive.
+    An event is held until its data is a chunk and no usage chunk, or until its blank
+    line, or until it is longer than any usage chunk (64 KiB). Comments between events
+    are never held: they keep connections alive.
     Bytes that are still encoded (`content-encoding`) pass without being understood: ask
     the server for `identity`.
     """
 
-    __slots__ = (
-        "_after_cr",
-        "_decoder",
-        "_head",
-        "_held",
-        "_in_line",
-        "_line",
-        "_passed",
-        "_passes",
-        "_place",
-        "_size",
-    )
+    __slots__ = ("_decoder", "_goes", "_held", "_in_line", "_is_first", "_passes", "_size")
 
     def __init__(self) -> None:
-        self._head: bytes | None = b""  # what may yet be a byte order mark
-        self._passed: list[bytes] = []
-        self._held: list[bytes] = []  # the event so far
+        self._decoder = Decoder(error_field=True)  # says what each line is
+        self._held: list[bytes] = []  # of the event so far
         self._size = 0
-        self._line = 0  # where in it the newest line begins
-        self._passes = False  # it is none that is withheld
-        self._place = self._passed  # where the line goes that was read last
+        self._is_first = True  # of all events
+        self._passes = False  # the event is none that is withheld
         self._in_line = False
-        self._after_cr = False
-        self._decoder = Decoder(error_field=True)
-        self._decoder.feed(b"\n")  # past the byte order mark, which passes by itself
+        self._goes = _Way.ON  # where the newest line goes
 
     def feed(self, data: BytesLike) -> bytes:
         """Take the next bytes and return those that may pass.
@@ -174,14 +177,9 @@ class Filter:
         Raises TypeError where `data` is not bytes-like; nothing that the bytes contain
         raises.
         """
-        piece = data if type(data) is bytes else bytes(memoryview(data))
-        if self._head is not None:
-            piece = self._pass_bom(piece)
-        for line in piece.splitlines(keepends=True):
-            self._take(line)
-        passed = b"".join(self._passed)
-        self._passed.clear()
-        return passed
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
+        return b"".join([self._take(line) for line in data.splitlines(keepends=True)])
 
     def close(self) -> bytes:
         """End the input and return what was held and may pass.
@@ -189,69 +187,80 @@ class Filter:
         A usage chunk whose blank line never came is withheld as well: the standard
         drops it, readers that are lenient do not.
         """
-        rest = (self._head or b"") + b"".join(self._held)
-        self._held.clear()
-        self._head = None
-        events = self._decoder.feed(rest) + self._decoder.close(rest=True)
-        return b"" if _are_usage(events) else rest
+        is_usage = _are_usage(self._decoder.close(rest=True))
+        return self._drop() if is_usage else self._release()
 
-    def _pass_bom(self, piece: bytes) -> bytes:
-        piece = (self._head or b"") + piece
-        if len(piece) < len(_BOM) and _BOM.startswith(piece):
-            self._head = piece
-            return b""
-        self._head = None
-        if piece.startswith(_BOM):
-            self._passed.append(_BOM)
-        return piece.removeprefix(_BOM)
+    def rest(self) -> bytes:
+        """Return what is held: for where the input broke off, and nobody can tell."""
+        return self._release()
 
-    def _take(self, line: bytes) -> None:
-        """Take a line, or the part of one that a feed holds."""
-        is_new, self._in_line = not self._in_line, not line.endswith((b"\n", b"\r"))
-        # The LF of a CRLF that was cut in two: it goes where the CR went.
-        is_half, self._after_cr = self._after_cr and line == b"\n", line[-1:] == b"\r"
-        if is_new and not is_half:
-            if line in _LINE_ENDS:
-                self._end(line)
-                return
-            is_comment = line[0] == _COLON_BYTE and not self._held
-            passes = self._passes or is_comment
-            self._place = self._passed if passes else self._held
-            self._line = len(self._held)
-        self._place.append(line)
-        if self._place is self._held:
+    def _take(self, line: bytes) -> bytes:
+        """Take a line, or the part of one that a feed holds; return what may pass."""
+        decoder = self._decoder
+        # The LF of a CRLF that was cut in two goes where the CR went.
+        if not (decoder.awaits_lf and line == b"\n"):
+            is_blank = not self._in_line and line in _LINE_ENDS
+            if not self._in_line:
+                is_comment = decoder.is_between and line[:1] == b":"
+                passes = is_comment or self._passes
+                self._goes = _Way.ON if passes else _Way.HELD
+            self._in_line = not line.endswith((b"\n", b"\r"))
+            events = decoder.feed(line)
+            self._held.append(line)
             self._size += len(line)
-            if self._size > _LIMIT or not (self._in_line or self._may_be_usage()):
-                self._passes = True
-                self._release()
-
-    def _may_be_usage(self) -> bool:
-        """Say whether the event may be a usage chunk after the line that ended."""
-        name, _, payload = b"".join(self._held[self._line :]).partition(b":")
-        if name != b"data" or b"choices" not in payload:
-            return True
-        try:
-            return _is_usage(parse(payload))
-        except Malformed:
-            return True  # with other lines it may be whole
-
-    def _end(self, blank: bytes) -> None:
-        """Take the blank line that ends an event."""
-        self._held.append(blank)
-        if _are_usage(self._decoder.feed(b"".join(self._held))):
-            self._held.clear()
-            self._release()
-            self._place = []
+            if is_blank:
+                is_usage = self._goes is _Way.HELD and _are_usage(events)
+                self._goes = _Way.NOWHERE if is_usage else _Way.ON
+                self._passes = False
+            elif self._goes is _Way.HELD and self._is_known(events):
+                self._goes, self._passes = _Way.ON, True
         else:
-            self._release()
-        self._passes = False
+            decoder.feed(line)
+            self._held.append(line)
+        if self._goes is _Way.HELD:
+            return b""
+        return self._release() if self._goes is _Way.ON else self._drop()
 
-    def _release(self) -> None:
-        """Let pass what is held, and what comes next of the same line."""
-        self._passed += self._held
+    def _is_known(self, events: list[Event]) -> bool:
+        """Say whether the event so far can be no usage chunk."""
+        if events or self._size > _LIMIT:  # an error, in a field of its own
+            return True
+        return not (self._in_line or _may_be_usage(self._decoder.pending))
+
+    def _release(self) -> bytes:
+        """Return what is held, and hold nothing."""
+        held = b"".join(self._held)
         self._held.clear()
         self._size = 0
-        self._place = self._passed
+        self._is_first = False
+        return held
+
+    def _drop(self) -> bytes:
+        """Hold nothing; return what is no part of the event."""
+        is_first = self._is_first
+        held = self._release()
+        return BOM if is_first and held.startswith(BOM) else b""
+
+
+class _Way(Enum):
+    """Where a line goes."""
+
+    ON = "on"
+    HELD = "held"
+    NOWHERE = "nowhere"
+
+
+_LINE_ENDS: Final = (b"\n", b"\r", b"\r\n")
+
+
+def _may_be_usage(data: bytes) -> bool:
+    """Say whether the data of an event, as far as it came, may be a usage chunk."""
+    if b"choices" not in data:
+        return True
+    try:
+        return _is_usage(parse(data))
+    except Malformed:
+        return True  # with other lines it may be whole
 
 
 def _are_usage(events: list[Event]) -> bool:
@@ -283,15 +292,28 @@ def withhold(source: Iterable[BytesLike]) -> Generator[bytes, None, None]:
 
 def _pieces(source: Iterable[BytesLike]) -> Generator[bytes, None, None]:
     usage = Filter()
+    failed = False
     try:
         yield b""  # taken by `begin`
-        for data in source:
+        pieces = iter(source)
+        while True:
+            try:
+                data = next(pieces)
+            except StopIteration:
+                break
+            except Exception:
+                failed = True
+                if rest := usage.rest():
+                    yield rest
+                raise
             if passed := usage.feed(data):
                 yield passed
         if rest := usage.close():
             yield rest
     finally:
-        close(source)
+        # What the source raised is what is raised, whatever its `close` raises.
+        with suppress(*(Exception,) * failed):
+            close(source)
 
 
 def awithhold(source: AsyncIterable[BytesLike]) -> AsyncGenerator[bytes, None]:
@@ -305,13 +327,25 @@ async def _apieces(
     source: AsyncIterable[BytesLike], *, begins: bool
 ) -> AsyncGenerator[bytes, None]:
     usage = Filter()
+    failed = False
     try:
         if begins:
             yield b""  # taken by `abegin`
-        async for data in source:
+        pieces = aiter(source)
+        while True:
+            try:
+                data = await anext(pieces)
+            except StopAsyncIteration:
+                break
+            except Exception:
+                failed = True
+                if rest := usage.rest():
+                    yield rest
+                raise
             if passed := usage.feed(data):
                 yield passed
         if rest := usage.close():
             yield rest
     finally:
-        await aclose(source)
+        with suppress(*(Exception,) * failed):
+            await aclose(source)

@@ -436,6 +436,11 @@ class ChatCompletion(Completion):
     system_fingerprint: str | None = None
     moderation: Json = None
 
+    @property
+    def output_text(self) -> str:
+        """The content of the first choice, as plain text; "" without one."""
+        return self.choices[0].message.text() if self.choices else ""
+
     def calls(self, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
         """Return the verdict on each tool call, in the order of the completion."""
         return tuple(
