@@ -55,12 +55,13 @@ _OURS: Final = frozenset(
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
-# The fields of a chunk that are folded where they change.
+# The fields of a chunk that are folded where they change, and their rules.
 _PLAIN: Final = tuple(
-    key
+    (key, TOP[key])
     for key in Chunk.__struct_fields__
-    if key not in ("object", "choices", "usage", "obfuscation", "p")
+    if key not in ("object", "choices", *_APART)
 )
+_NOTHING: Final = Chunk()
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
 _MANY_ODD: Final = 64
@@ -199,35 +200,32 @@ class ChatFold(Fold[ChatCompletion]):
             self._add_plain(chunk, usage)
         if choices:
             self._add_plain_choice(choice)
-        for _, _, did in effects:
-            if did is CHANGED or did is HELD:
-                self.finish_event(data)
-                self._repeats.clear()
-                return True
-        self.record = effects
-        if learns and choices and effects:
+        self.finish_event(data)
+        if self.record is None:
+            self._repeats.clear()
+        elif learns and choices and effects:
             self._repeats.learn(chunk, choice, effects)
         return True
 
     def _add_plain(self, top: Chunk, usage: State | None) -> None:
         """Fold what stands beside the choices, where it is not what it was before."""
-        if top.usage != NULL:
+        state, effects = self._top, self.effects
+        if usage is not None:
             top.usage = NULL
-            did = TOP["usage"](self._top, "usage", usage)
+            did = TOP["usage"](state, "usage", usage)
             if did is not None:
-                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+                effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
-        before, state = self._plain, self._top
-        if before is None or top.id != before.id:
+        before = self._plain or _NOTHING
+        if top.id != before.id:
             self._meet_id(top.id)
-        for key in _PLAIN:
+        for key, rule in _PLAIN:
             value = getattr(top, key)
-            if value is None or (before is not None and value == getattr(before, key)):
-                continue
-            did = TOP[key](state, key, value)
-            if did is not None:
-                self.effects.append((key, value, did))  # type: ignore[arg-type]
+            if value is not None and value != getattr(before, key):
+                did = rule(state, key, value)
+                if did is not None:
+                    effects.append((key, value, did))  # type: ignore[arg-type]
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
