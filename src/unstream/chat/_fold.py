@@ -645,8 +645,8 @@ class _Choice:
 
     def _message(self) -> State:
         state = self.message
-        if self.whole is not None and not state:
-            fold(state := {}, self.whole, DELTA, unknown, [])
+        if self.whole is not None and state.keys() <= _SILENT:
+            fold(state := {**state}, self.whole, DELTA, unknown, [])
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
@@ -659,6 +659,7 @@ class _Choice:
         return message
 
 
+_SILENT: Final = frozenset(("role",))  # what says nothing
 # Keys of a message in which no null can stand: see `_structs.convert`.
 _SIMPLE: Final = frozenset(
     ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
