@@ -232,6 +232,8 @@ class Fold(Generic[T]):
 
     def notes(self) -> tuple[Note, ...]:
         """Return what was noted, in the order of its first sight."""
+        if not self._notes:
+            return ()
         return tuple(Note(code, *seen) for code, seen in self._notes.items())
 
     def result(self) -> T | None:
