@@ -150,6 +150,8 @@ class ChatFold(Fold[ChatCompletion]):
 
     def _decode(self, data: bytes) -> Chunk | None:
         """Decode an event of keys that nearly all have; None where it is none."""
+        if len(data) > self._light and not self.admits(data):
+            return None
         if self._odd:
             # To find that out by a failed decode costs as much as a decode.
             self._odd -= 1
