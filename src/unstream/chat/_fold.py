@@ -13,7 +13,6 @@ from msgspec import Raw
 from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._structs import convert
 from unstream._rules import (
     ATOMS,
     CHANGED,
@@ -30,6 +29,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream._structs import convert
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
