@@ -13,7 +13,6 @@ from msgspec import Raw
 from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._structs import convert
 from unstream._rules import (
     ATOMS,
     CHANGED,
@@ -30,6 +29,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream._structs import convert
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
@@ -151,6 +151,8 @@ class ChatFold(Fold[ChatCompletion]):
 
     def _decode(self, data: bytes) -> Chunk | None:
         """Decode an event of keys that nearly all have; None where it is none."""
+        if len(data) > self._light and not self.admits(data):
+            return None
         if self._odd:
             # To find that out by a failed decode costs as much as a decode.
             self._odd -= 1
