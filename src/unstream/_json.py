@@ -187,7 +187,7 @@ _CUT: Final = re.compile(
     r"|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z"
 )
 _WORD: Final = re.compile(r"[-+.\w]*\Z", re.ASCII)
-_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
+_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,4}\Z")
 
 
 def is_prefix(text: str) -> bool:
@@ -198,7 +198,7 @@ def is_prefix(text: str) -> bool:
         if error.msg.startswith("Unterminated string"):
             return True
         if error.msg.startswith("Invalid \\u"):
-            return _CUT_ESCAPE.search(text) is not None
+            return _CUT_ESCAPE.match(text, error.pos - 1) is not None
         if error.pos >= len(text):
             return True
         word = _WORD.search(text)

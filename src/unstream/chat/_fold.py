@@ -39,6 +39,7 @@ from unstream.chat._schema import (
     ChatCompletion,
     Chunk,
     ChunkChoice,
+    Delta,
     Logprobs,
     decode_chunk,
 )
@@ -61,6 +62,26 @@ _PLAIN: Final = tuple(
     (key, TOP[key])
     for key in Chunk.__struct_fields__
     if key not in ("object", "choices", *_APART)
+)
+# Fields that are folded by their rows and nothing else. None today, since a call costs
+# more than what is written out in `_add_plain_choice`: a new field needs its row alone.
+_MORE: Final = tuple(
+    key
+    for key in Delta.__struct_fields__
+    if key
+    not in (
+        *("role", "content", "reasoning_content", "reasoning", "refusal"),
+        *("tool_calls", "reasoning_details"),
+    )
+)
+_MORE_BESIDE: Final = tuple(
+    key
+    for key in ChunkChoice.__struct_fields__
+    if key
+    not in (
+        *("index", "delta", "logprobs", "content_filter_results"),
+        *("finish_reason", "native_finish_reason"),
+    )
 )
 _NOTHING: Final = Chunk()
 # After so many events that were decoded in vain, so many are not.
@@ -255,6 +276,9 @@ class ChatFold(Fold[ChatCompletion]):
             self._put(message, "reasoning", delta.reasoning)
         if delta.refusal:
             self._put(message, "refusal", delta.refusal)
+        for key in _MORE:
+            if (value := getattr(delta, key)) is not None:
+                self._put(message, key, value)
         if delta.tool_calls:
             calls = message.get("tool_calls") or Calls(self)
             for piece in delta.tool_calls:
@@ -270,20 +294,23 @@ class ChatFold(Fold[ChatCompletion]):
                 if value := getattr(sent, key):
                     CHOICE[key](choice.state, key, value)
             effects.append(("finish_reason", None, CHANGED))
+        for key in _MORE_BESIDE:
+            if (value := getattr(sent, key)) is not None:
+                choice.seen = None
+                fold(choice.state, {key: value}, CHOICE, last, effects)
         if reason or (said and choice.finished):
             self._finish(choice, reason)
 
-    def _put(self, message: State, key: str, value: str) -> None:
+    def _put(self, message: State, key: str, value: Json) -> None:
         """Fold a field of a delta by its rule."""
         held = message.get(key)
-        if type(held) is StringIO:  # most often; any rule would do the same
+        # Most often; any rule would do the same.
+        if type(held) is StringIO and type(value) is str:
             if value:
                 held.write(value)
                 self.effects.append((key, value, held))
             return
-        did = DELTA[key](message, key, value)
-        if did is not None:
-            self.effects.append((key, value, did))  # type: ignore[arg-type]
+        fold(message, {key: value}, DELTA, unknown, self.effects)
 
     def add(
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True

@@ -105,7 +105,8 @@ def content(state: State, key: str, value: Json) -> Did:
         value = value if type(value) is str else dump(value)
         if held is None or type(held) is StringIO:
             return grow(state, key, value)
-    if not isinstance(held, Parts):
+    is_new = not isinstance(held, Parts)
+    if is_new:
         state[key] = parts = Parts()
         if held is not None:
             parts.add(held.getvalue())
@@ -114,7 +115,8 @@ def content(state: State, key: str, value: Json) -> Did:
     pieces = value if type(value) is list else [value]
     for part in pieces:
         did = held.add(part)
-    return did if len(pieces) == 1 else HELD
+    # Where the text went so far, nothing is to be appended any more.
+    return did if len(pieces) == 1 and not is_new else HELD
 
 
 class Parts(Grown):
