@@ -558,6 +558,47 @@ ROWS: Final = {
         )
     },
     "a usage that is no UTF-8": [b'data: {"choices":[],"usage":{"n":"\xff"}}\n\n'],
+    "a text without a delta, before the first delta and after": [
+        event('{"choices":[{"index":0,%s}]}', said)
+        for said in (
+            *['"text":"a"'] * 15,
+            '"delta":{"content":"\\ud83d"}',
+            *['"text":"b"'] * 15,
+            '"delta":{"content":"c"}',
+            *['"text":"d"'] * 15,
+        )
+    ],
+    "ids by turns": [
+        event('{"id":"%s","choices":[{"delta":{"content":"c"}}]}', identity)
+        for identity in ("a", *"bbab" * 6, *"ab" * 20, *"ac" * 20)
+    ],
+    "ids that are no text": [
+        event('{"id":%s,"choices":[{"delta":{"content":"c"}}]}', identity)
+        for identity in ("37", "37", '"s"', *["37"] * 20, *["1", "true", "1.0"] * 9)
+    ],
+    "two equal in Python and not as they are written": [
+        event('{"choices":[{"delta":{"content":"c"}%s}]%s}', beside, top)
+        for beside, top in (
+            *[("", ',"x":2'), ("", ',"x":2.0')] * 2,
+            *[(',"x":2', ""), (',"x":2.0', "")] * 2,
+            *[("", ',"created":true'), ("", ',"created":1.0'), ("", ',"created":0')],
+        )
+    ],
+    "what is extended by what is no list": [
+        event('{"choices":[{"delta":{"content":"c"},"token_ids":%s}]}', ids)
+        for ids in ("2", "2", '{"a":5}', '{"a":5}', "2.0", '"s"', '"s"', "[2]", "[2]")
+    ],
+    "a reason that is empty": [
+        event('{"choices":[{"delta":{"content":"c"},"native_finish_reason":"%s"}]}', r)
+        for r in ("", "", "stop", "", "stop")
+    ],
+    "content of parts, then of text": [
+        event('{"choices":[{"delta":{"content":%s}}]}', content)
+        for content in ('"a"',) * 15
+        + ('["p"]',)
+        + ('"b"',) * 15
+        + ('[{"x":1}]', '"c"') * 9
+    ],
     "keys of ours": [
         event('{"id":"a","*%s":%s,"choices":[{"delta":{"content":"c"}}]}', key, value)
         for key in ("extra", "absent")
@@ -575,3 +616,20 @@ def test_each_went_wrong_once(name: str) -> None:
     data = b"".join(ROWS[name])
     for step in (*range(1, 400, 37), len(data)):
         check_roads(data, [step], look=len(data) < 10_000)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_call_that_was_refused_takes_its_pieces_with_it(fast: bool) -> None:  # noqa: FBT001
+    def piece(call: str) -> bytes:
+        return event('{"choices":[{"delta":{"tool_calls":[%s]}}]}', call)
+
+    like = piece('{"function":{"arguments":"x"}}')
+    refused = piece('{"index":7,"id":"b","function":{"name":"g","arguments":""}}')
+    body = like * 20 + refused + like * 20
+    limits = Limits(tool_calls=1)
+    plain = fold_plainly(body, limits=limits)
+    [call] = plain.calls
+    assert call.text == "x" * 20
+    for step in (300, len(body)):
+        reads = cut(body, [step])
+        assert repr(fold_reads(reads, limits=limits, fast=fast)) == repr(plain)
