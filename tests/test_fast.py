@@ -1,6 +1,7 @@
 """The fast roads give what the tables give, whatever is aimed at them."""
 
 import random
+from itertools import pairwise
 from typing import Final
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_key_that_comes_changes_and_goes_is_seen(
         one = aimed.event(variant.replace(b"@", b"b"))
         parts += [one * 2, like * 2, one, like * 3]
     check_roads(b"".join(parts), [200], look=False)
-    for variant, other in zip(variants, variants[1:], strict=False):
+    for variant, other in pairwise(variants):
         one, two = (aimed.event(v.replace(b"@", b"c")) for v in (variant, other))
         check_roads(like * 14 + one * 14 + two * 2 + one * 14, [500], look=False)
 
@@ -148,8 +149,11 @@ KNOTS: Final = [
     ),
     # A usage of its own in each choice.
     *(
-        '{"choices":[{"index":' + index + ',"delta":{"content":"%d,"},"usage":{"a":'
-        + count + "}}]}"
+        '{"choices":[{"index":'
+        + index
+        + ',"delta":{"content":"%d,"},"usage":{"a":'
+        + count
+        + "}}]}"
         for index in "01"
         for count in "05"
     ),

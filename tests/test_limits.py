@@ -76,7 +76,10 @@ def test_values_over_the_limit_are_left_out_and_the_rest_counts() -> None:
         [chunk({"reasoning": "x" * 500, "x": "y" * 500})] * 100,
         [chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 400}}]})]
         * 100,
-        [{**chunk({}), "usage": {"total_tokens": n, "x": {"y": n}}} for n in range(500)],
+        [
+            {**chunk({}), "usage": {"total_tokens": n, "x": {"y": n}}}
+            for n in range(500)
+        ],
         [{**chunk({}), "x": {"a": [n]}, "y": [n]} for n in range(500)],
         [chunk({}, stop_reason={"a": n}) for n in range(500)],
     ],
@@ -95,7 +98,9 @@ def test_text_is_not_counted_nor_is_what_takes_the_place_of_another(
 @pytest.mark.parametrize(
     "body",
     [
-        json.dumps({"object": "chat.completion", "choices": [{"message": BIG}]}).encode(),
+        json.dumps(
+            {"object": "chat.completion", "choices": [{"message": BIG}]}
+        ).encode(),
         json.dumps({"error": BIG}).encode(),
         json.dumps({"id": "x", **chunk(BIG)}).encode(),
     ],

@@ -4,7 +4,8 @@ import copy
 import json
 import pickle
 from collections import UserDict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -101,6 +102,8 @@ def test_a_dict_that_was_handed_out_can_be_changed(sent: dict[str, Json]) -> Non
 
 # --- Rows -----------------------------------------------------------------------------
 
+NO_TEXT: Final[Sequence[Json]] = (5, None, True, {}, ["x"])
+
 
 @pytest.mark.parametrize(
     ("name", "value", "held"),
@@ -132,7 +135,7 @@ def test_what_fits_a_field_is_held_by_it(name: str, value: Json, held: Any) -> N
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("id", value) for value in (5, None, True, {}, ["x"])),
+        *(("id", value) for value in NO_TEXT),
         ("maybe", 5),
         *(("count", value) for value in (True, 5.5, "5", None)),
         *(("share", value) for value in (True, "5", None)),

@@ -190,7 +190,10 @@ class Accumulator(Generic[T]):
             self._read()
             if self._detector is not None:
                 self._decide(self._detector.close())
-            if not self._is_over():
+            # Most streams end between two events, with nothing left to take.
+            if not self._is_over() and (
+                self._body is not None or not self._decoder.idle
+            ):
                 self._end()
             self._outcome = self._judge()
         return self._outcome
@@ -227,8 +230,8 @@ class Accumulator(Generic[T]):
 
     def _read_data(self, data: bytes) -> None:
         """Read the next bytes, but for an event that has just begun."""
-        if not self._n_bytes:
-            self._first = data[:_FIRST]
+        if len(self._first) < _FIRST:
+            self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
@@ -375,6 +378,8 @@ class Accumulator(Generic[T]):
     # --- The end ----------------------------------------------------------------------
 
     def _end(self) -> None:
+        if self._is_over():
+            return
         so_far = self._n_malformed
         body = self._body
         for event in self._decoder.close(rest=True):

@@ -79,16 +79,22 @@ class _Template:
         prefix, suffix = payload[:start], payload[last_end:]
         self.middle = payload[end:next_start]
         self.sinks = [sink for _, _, sink in holes]
-        self.plain = prefix, suffix, len(prefix) + len(suffix)
-        prefix, suffix = _HEAD + prefix, suffix + _TAIL
-        self.framed = prefix, suffix, len(prefix) + len(suffix)
+        self.plain = prefix, suffix
+        self.framed = _HEAD + prefix, suffix + _TAIL
 
-    def read(self, bodies: list[bytes], size: int) -> list[str]:
-        """Decode what stood between prefix and suffix, `size` bytes in all.
+    def ends(self, *, framed: bool) -> tuple[bytes, bytes]:
+        """Return what stands before and behind, in a payload or an event."""
+        return self.framed if framed else self.plain
+
+    def read(self, lines: Sequence[bytes], size: int, *, framed: bool) -> list[str]:
+        """Decode the texts of lines, `size` bytes in all.
 
         Raises ValueError where one of them is not of this template.
         """
+        prefix, suffix = self.framed if framed else self.plain
         middle = self.middle
+        size -= len(lines) * (len(prefix) + len(suffix) + len(middle))
+        bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         if not middle:
             columns = [bodies]
         elif self.sinks[-1] is None:
@@ -105,23 +111,11 @@ class _Template:
         joined = [b"".join(column) for column in columns]
         # Only if each had its prefix, its middle and its suffix are the sizes equal:
         # one that lacks any of them is left longer.
-        if sum(map(len, joined)) != size - len(bodies) * len(self.middle):
+        if sum(map(len, joined)) != size:
             raise ValueError("not of this template")
         if len(joined) == 2 and self.sinks[1] is None and joined[1].isalnum():  # noqa: PLR2004
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
-
-    def part(self, body: bytes) -> tuple[bytes, ...]:
-        """Part what stood between prefix and suffix; () where that does not fit."""
-        middle = self.middle
-        if not middle:
-            return (body,)
-        if self.sinks[-1] is not None:
-            text, found, other = body.partition(middle)
-            return (text, other) if found else ()
-        body, _, padding = body.rpartition(b'"')
-        text = body.removesuffix(middle[:-1])
-        return (text, padding) if len(text) != len(body) else ()
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -131,7 +125,7 @@ class _Template:
 
 
 class FastPath:
-    """The templates of one stream."""
+    """The templates of one stream, the newest first."""
 
     __slots__ = ("_credit", "_revision", "_templates", "_window")
 
@@ -170,9 +164,8 @@ class FastPath:
         if fold.record and at and not framed:
             self._learn(lines[at - 1], fold.record)
             fold.record = None
-        templates = self._templates
         start, n, window = at, len(lines), self._window
-        while at < n and templates:
+        while at < n and self._templates:
             some = lines if not at and n <= window else lines[at : at + window]
             taken = self._take_all(some, size if some is lines else 0, framed=framed)
             if not taken:
@@ -185,8 +178,9 @@ class FastPath:
             window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
         if at > start:
-            self._credit = _CREDIT
             fold.n_events += at - start
+            if at - start >= _WORTH:
+                self._credit = _CREDIT
         return at
 
     def _learn(self, payload: bytes, record: list[tuple[str, object, object]]) -> None:
@@ -210,14 +204,13 @@ class FastPath:
                 return
             holes.append((start, end, did if isinstance(did, StringIO) else None))
         holes.sort(key=lambda hole: hole[0])
-        if not any(sink for _, _, sink in holes):
-            return
         if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
-        new = _Template(payload, holes)
-        like = new.plain, new.middle
-        others = [t for t in self._templates if (t.plain, t.middle) != like]
-        self._templates = [new, *others[: _MOST - 1]]
+        sinks = [sink for _, _, sink in holes if sink is not None]
+        if sinks:
+            # A text has one template, so that its pieces stay in order.
+            others = [t for t in self._templates if not any(x in t.sinks for x in sinks)]
+            self._templates = [_Template(payload, holes), *others[: _MOST - 1]]
 
     def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
         """Take lines, if all of them are of the newest template; return how many.
@@ -225,7 +218,7 @@ class FastPath:
         But for some at the end: a run of events ends with two or three of other kinds.
         """
         template = self._templates[0]
-        prefix, suffix, around = template.framed if framed else template.plain
+        prefix, _ = template.ends(framed=framed)
         stop = len(lines)
         if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
             return 0
@@ -235,71 +228,57 @@ class FastPath:
                 return 0
         if stop < len(lines):
             lines, size = lines[:stop], 0
-        bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            texts = template.read(
-                bodies, (size or sum(map(len, lines))) - stop * around
-            )
+            texts = template.read(lines, size or sum(map(len, lines)), framed=framed)
         except ValueError:
             return 0
         template.write(texts)
         return stop
 
     def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
-        """Take lines while each is of one of the templates; return how many."""
-        templates = self._templates
-        # Strings by the text that they are appended to, so that they stay in order.
-        columns: dict[int, tuple[StringIO | None, list[bytes]]] = {
-            id(sink): (sink, []) for t in templates for sink in t.sinks
-        }
-        shapes = [
-            (
-                *(t.framed if framed else t.plain),
-                t,
-                *(columns[id(x)][1] for x in t.sinks),
-            )
-            for t in templates
-        ]
-        # Interleaved choices follow each other in the same order again and again.
-        follow = [*range(-1, len(shapes) - 1)]
-        taken, which, before = 0, 0, -1
-        for line in lines:
-            if which != before:
-                prefix, suffix, around, template, first, *second = shapes[which]
-            body = line.removeprefix(prefix).removesuffix(suffix)
-            parts = len(line) - len(body) == around and template.part(body)
-            if not parts:
-                for which, shape in enumerate(shapes):
-                    prefix, suffix, around, template, first, *second = shape
-                    body = line.removeprefix(prefix).removesuffix(suffix)
-                    parts = len(line) - len(body) == around and template.part(body)
-                    if parts:
-                        break
-                else:
-                    break
-                follow[before] = which
-            first.append(parts[0])
-            if second:
-                second[0].append(parts[1])
-            taken += 1
-            before = which
-            which = follow[which]
+        """Take lines up to one that is of none of the templates; return how many."""
+        found = {t.ends(framed=framed): t for t in reversed(self._templates)}
+        # What tells the templates apart is nearly always one byte: the index.
+        low, high = min(found)[0], max(found)[0]
+        start, stop = 0, min(len(prefix) for prefix, _ in found)
+        differ = int.from_bytes(low[:stop], "big") ^ int.from_bytes(high[:stop], "big")
+        if differ:
+            start = stop - (differ.bit_length() + 7) // 8
+            if len({prefix[start] for prefix, _ in found}) == len(found):
+                stop = start + 1
+        by_key = {prefix[start:stop]: t for (prefix, _), t in found.items()}
+        groups: dict[bytes, list[bytes]] = {key: [] for key in by_key}
         try:
-            texts = [
-                (sink, _decode(bodies, b"".join(bodies)))
-                for sink, bodies in columns.values()
+            for line in lines:
+                groups[line[start:stop]].append(line)
+        except KeyError:
+            pass  # as far as that, then
+        try:
+            read = [
+                (by_key[key], by_key[key].read(some, sum(map(len, some)), framed=framed))
+                for key, some in groups.items()
+                if some
             ]
-        except ValueError:  # nothing was written: the half, to come near to the fault
-            half = lines[: taken // 2]
-            if half:
-                return self._take_each(half, framed=framed)
-            self._templates = []  # so that it is not tried again at each fault
-            self._credit = 0
-            return 0
-        for sink, text in texts:
-            if sink is not None:
-                sink.write(text)
-        return taken
+        except ValueError:
+            lines = lines[: sum(map(len, groups.values()))]
+            for n, line in enumerate(lines):
+                template = by_key[line[start:stop]]
+                prefix, suffix = template.ends(framed=framed)
+                if not (
+                    line.startswith(prefix)
+                    and line.endswith(suffix)
+                    and template.middle in line
+                ):
+                    break
+            else:  # a fault in a text: the half, to come near to it
+                n = len(lines) // 2
+                if not n:
+                    self._templates = []  # so that it is not tried again at each fault
+                    self._credit = 0
+            return self._take_each(lines[:n], framed=framed) if n else 0
+        for template, texts in read:
+            template.write(texts)
+        return sum(map(len, groups.values()))
 
 
 def _find_key(payload: bytes, name: bytes) -> int:

@@ -176,7 +176,7 @@ def read_object(text: str) -> Json:
         if b"\\u" not in data or too_deep(data):
             raise
     try:
-        return mend(json.loads(text, parse_constant=_refuse))
+        return mend(json.loads(text, parse_constant=_refuse, parse_float=_double))
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
@@ -207,6 +207,12 @@ def is_prefix(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
+
+
+def _double(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        _refuse(digits)
+    return value
 
 
 def _refuse(name: str) -> NoReturn:

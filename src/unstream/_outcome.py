@@ -159,6 +159,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def value(self) -> Json:
         """Parse the arguments; None where they are not `whole`, or free text."""
+        if self.arguments is not Arguments.WHOLE:
+            return None  # of Gemini, half of an object is one, too
         try:
             value = read_object(self.text)
         except Malformed:

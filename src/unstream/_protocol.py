@@ -163,7 +163,7 @@ class Fold(Generic[T]):
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        if size > self._light and not self.has_room(data):
+        if size > self._light and not self.admits(data):
             return None
         if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
             if too_deep(data):
@@ -187,6 +187,10 @@ class Fold(Generic[T]):
         if record is None:
             self.revision += 1
         self.record = record
+
+    def admits(self, data: bytes) -> bool:
+        """Say whether a payload may be an object, and its values may be held."""
+        return data.lstrip()[:1] == b"{" and self.has_room(data)
 
     def has_room(self, data: bytes) -> bool:
         """Say whether the values of a payload may be held; note the limit if not."""
@@ -232,6 +236,8 @@ class Fold(Generic[T]):
 
     def notes(self) -> tuple[Note, ...]:
         """Return what was noted, in the order of its first sight."""
+        if not self._notes:
+            return ()
         return tuple(Note(code, *seen) for code, seen in self._notes.items())
 
     def result(self) -> T | None:

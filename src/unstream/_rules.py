@@ -29,13 +29,14 @@ from msgspec import Struct
 from unstream._json import Json
 
 __all__ = [
+    "ATOMS",
     "CHANGED",
     "DROPPED",
+    "HELD",
     "Deed",
     "Did",
     "Effect",
     "Effects",
-    "HELD",
     "Grown",
     "Rule",
     "Rules",
@@ -272,23 +273,23 @@ _EXACT: Final = (str, int, bool)
 # --- The result -----------------------------------------------------------------------
 
 # What is its own plain value: most of all there is, told apart by one lookup.
-_ATOMS: Final = frozenset((str, int, float, bool, type(None)))
+ATOMS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 def settle(value: Any) -> Json:
     """Return the plain value of a state: a copy, so that the fold may go on."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return value
     if kind is StringIO:
         return value.getvalue()
     if kind is dict:
         return {
-            key: inner if type(inner) in _ATOMS else settle(inner)
+            key: inner if type(inner) in ATOMS else settle(inner)
             for key, inner in value.items()
         }
     if kind is list:
-        return [inner if type(inner) in _ATOMS else settle(inner) for inner in value]
+        return [inner if type(inner) in ATOMS else settle(inner) for inner in value]
     if isinstance(value, Grown):
         return value.result()
     return value

@@ -224,7 +224,7 @@ def _fits(kind: type[Object]) -> tuple[Mapping[str, type], Mapping[str, _Fit]]:
 def _fit_for(options: list[Any]) -> _Fit:
     """Choose how values fit a field by its annotation."""
     if Any in options:
-        return lambda value: value
+        return lambda value: UNSET if value is None else value
     if len(options) > 1:
         return _of(*(get_origin(option) or option for option in options))
     [option] = options

@@ -13,8 +13,8 @@ from msgspec import Raw
 from unstream._json import Json, dump, mend
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._structs import convert
 from unstream._rules import (
+    ATOMS,
     CHANGED,
     DROPPED,
     HELD,
@@ -29,6 +29,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream._structs import convert
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
@@ -55,12 +56,13 @@ _OURS: Final = frozenset(
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
-# The fields of a chunk that are folded where they change.
+# The fields of a chunk that are folded where they change, and their rules.
 _PLAIN: Final = tuple(
-    key
+    (key, TOP[key])
     for key in Chunk.__struct_fields__
-    if key not in ("object", "choices", "usage", "obfuscation", "p")
+    if key not in ("object", "choices", *_APART)
 )
+_NOTHING: Final = Chunk()
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
 _MANY_ODD: Final = 64
@@ -149,6 +151,8 @@ class ChatFold(Fold[ChatCompletion]):
 
     def _decode(self, data: bytes) -> Chunk | None:
         """Decode an event of keys that nearly all have; None where it is none."""
+        if len(data) > self._light and not self.admits(data):
+            return None
         if self._odd:
             # To find that out by a failed decode costs as much as a decode.
             self._odd -= 1
@@ -199,35 +203,32 @@ class ChatFold(Fold[ChatCompletion]):
             self._add_plain(chunk, usage)
         if choices:
             self._add_plain_choice(choice)
-        for _, _, did in effects:
-            if did is CHANGED or did is HELD:
-                self.finish_event(data)
-                self._repeats.clear()
-                return True
-        self.record = effects
-        if learns and choices and effects:
+        self.finish_event(data)
+        if self.record is None:
+            self._repeats.clear()
+        elif learns and choices and effects:
             self._repeats.learn(chunk, choice, effects)
         return True
 
     def _add_plain(self, top: Chunk, usage: State | None) -> None:
         """Fold what stands beside the choices, where it is not what it was before."""
-        if top.usage != NULL:
+        state, effects = self._top, self.effects
+        if usage is not None:
             top.usage = NULL
-            did = TOP["usage"](self._top, "usage", usage)
+            did = TOP["usage"](state, "usage", usage)
             if did is not None:
-                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+                effects.append(("usage", usage, did))  # type: ignore[arg-type]
             if top == self._plain:
                 return
-        before, state = self._plain, self._top
-        if before is None or top.id != before.id:
+        before = self._plain or _NOTHING
+        if top.id != before.id:
             self._meet_id(top.id)
-        for key in _PLAIN:
+        for key, rule in _PLAIN:
             value = getattr(top, key)
-            if value is None or (before is not None and value == getattr(before, key)):
-                continue
-            did = TOP[key](state, key, value)
-            if did is not None:
-                self.effects.append((key, value, did))  # type: ignore[arg-type]
+            if value is not None and value != getattr(before, key):
+                did = rule(state, key, value)
+                if did is not None:
+                    effects.append((key, value, did))  # type: ignore[arg-type]
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
@@ -502,8 +503,8 @@ class ChatFold(Fold[ChatCompletion]):
         """Return the indexes of the choices that have not finished."""
         if self._body is not None:
             return ()
-        choices = self._choices
-        return tuple(index for index in choices if not choices[index].finished)
+        choices = self._choices.items()
+        return tuple([index for index, choice in choices if not choice.finished])
 
     def close(self) -> None:
         """Note what is known at the end."""
@@ -519,9 +520,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("finish_missing")
             if "role" not in choice.message:
                 self.note("role_missing")
-            if "tool_calls" in choice.message:
-                several = choice.message["tool_calls"].count_several()
-                if several:
+            if calls := choice.message.get("tool_calls"):
+                if several := calls.count_several():
                     self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
@@ -577,11 +577,11 @@ class ChatFold(Fold[ChatCompletion]):
             "created": 0,
             "model": "",
             "choices": [
-                self._choices[index].plain(index) for index in sorted(self._choices)
+                choice.plain(index) for index, choice in sorted(self._choices.items())
             ],
         }
         for key, value in top.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -645,7 +645,7 @@ class _Choice:
             "finish_reason": None,
         }
         for key, value in self.state.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         return plain
 
     def _logprobs(self) -> Logprobs | None:
@@ -657,17 +657,21 @@ class _Choice:
 
     def _message(self) -> State:
         state = self.message
-        if self.whole is not None and not state:
-            fold(state := {}, self.whole, DELTA, unknown, [])
+        if self.whole is not None and state.keys() <= _SILENT:
+            fold(state := {**state}, self.whole, DELTA, unknown, [])
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
         for key, value in state.items():
-            text = type(value) is StringIO
-            message[key] = value.getvalue() if text else settle(value)
+            kind = type(value)
+            if kind is StringIO:
+                message[key] = value.getvalue()
+            else:
+                message[key] = value if kind in ATOMS else settle(value)
         return message
 
 
+_SILENT: Final = frozenset(("role",))  # what says nothing
 # Keys of a message in which no null can stand: see `_structs.convert`.
 _SIMPLE: Final = frozenset(
     ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")

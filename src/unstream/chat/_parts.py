@@ -139,9 +139,11 @@ class Parts(Grown):
             self._parts.append(part)
             return HELD
         newest = self._parts[-1] if self._parts else None
-        if not _continues(newest, part):
-            self._parts.append(newest := {})
-        return _grow_part(newest, part)
+        if _continues(newest, part):
+            return _grow_part(newest, part)
+        self._parts.append(newest := {})
+        _grow_part(newest, part)
+        return HELD  # a part of nothing, too
 
     def result(self) -> Json:
         """Return the parts so far."""

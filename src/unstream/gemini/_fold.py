@@ -10,16 +10,14 @@ from typing import Final
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, is_error
-from unstream._rules import CHANGED, State, last, last_non_null, settle
+from unstream._rules import CHANGED, HELD, State, last, last_non_null, settle
 from unstream.gemini._fields import (
     CANDIDATE,
     CONTENT,
     TOP,
     ends,
     fold_level,
-    has_total,
     to_index,
-    usage,
 )
 from unstream.gemini._parts import Parts
 from unstream.gemini._schema import GenerateContentResponse
@@ -39,7 +37,6 @@ _OURS: Final = (
 _BESIDE_ERROR: Final = (*_OURS, "createTime")
 # Of code execution in rounds: it comes after each round. 1 is its number.
 _STOP: Final = ("STOP", 1)
-_LF: Final = ord("\n")
 
 
 class GeminiFold(Fold[GenerateContentResponse]):
@@ -48,31 +45,17 @@ class GeminiFold(Fold[GenerateContentResponse]):
     kind = GenerateContentResponse
     name = "gemini"
 
-    __slots__ = ("_body", "_calls_left", "_candidates", "_top")
+    __slots__ = ("_body", "_calls_left", "_candidates", "_id", "_top")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
         self._candidates: dict[int, _Candidate] = {}
         self._calls_left = limits.tool_calls
+        self._id: Json = None  # the newest responseId
         self._body: State | None = None  # a whole answer that was never streamed
 
     # --- Payloads ---------------------------------------------------------------------
-
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
-        """Fold payloads; see `Fold.take`."""
-        alike = 0
-        for place in range(at, len(payloads)):
-            data = payloads[place]
-            if _LF in data or (sent := self.read(data)) is None:
-                self.record = None
-                return place
-            self.n_events += 1
-            self.add(sent, data)
-            alike = 0 if self.record is None else alike + 1
-            if alike >= like:
-                return place + 1
-        return len(payloads)
 
     def add(
         self,
@@ -93,13 +76,12 @@ class GeminiFold(Fold[GenerateContentResponse]):
             sent = found
         top = self._top
         identity = sent.get("responseId")
-        if identity and identity != top.get("responseId", identity):
-            self.note("id_changed")
+        if identity and identity != self._id:
+            if self._id is not None:
+                self.note("id_changed")
+            self._id = identity
+            effects.append(("responseId", identity, CHANGED))
         fold_level(top, sent, TOP, last, effects)
-        spent = sent.get("usageMetadata")
-        if spent is not None and usage(top, "usageMetadata", spent) is not None:
-            # A total takes the place of the one before: no more is held than was.
-            effects.append(("usageMetadata", has_total(spent) or spent, CHANGED))
         candidates = sent.get("candidates")
         if type(candidates) is list:
             for candidate in candidates:
@@ -134,7 +116,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
                 self.limit = self.limit or "choices"
                 return
             candidate = self._candidates[index] = _Candidate(self)
-            effects.append(("candidates", {}, CHANGED))
+            effects.append(("candidates", index, HELD))
         content = sent.get("content")
         said = type(content) is dict and self._add_content(candidate, content)
         fold_level(candidate.state, sent, CANDIDATE, last, effects)
@@ -153,16 +135,18 @@ class GeminiFold(Fold[GenerateContentResponse]):
         effects = self.effects
         if candidate.content is None:
             candidate.content = {}
-            effects.append(("content", {}, CHANGED))
+            effects.append(("content", True, HELD))
         said = False
         parts = sent.get("parts")
         if type(parts) is list:
             add = candidate.parts.add
             for part in parts:
-                if type(part) is dict and add(part, effects):
-                    said = True
-                    if part.get("text") != "":
-                        self.has_content = True
+                if type(part) is dict:
+                    is_blank = part.get("text") == ""
+                    if add(part, effects):
+                        said = True
+                        if not is_blank:
+                            self.has_content = True
         fold_level(candidate.content, sent, CONTENT, last_non_null, effects)
         return said
 

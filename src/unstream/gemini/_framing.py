@@ -32,11 +32,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from unstream.sse import DEFAULT_LIMIT, Decoder, Event, Run
+from unstream.sse import BOM, DEFAULT_LIMIT, Decoder, Event, Run
 
 __all__ = ["Framing"]
 
-_BOM: Final = b"\xef\xbb\xbf"
 _LINE: Final = 40  # bytes that it takes to hold a line, besides its own
 _QUOTE: Final = ord('"')
 _OPEN: Final = ord("{")
@@ -139,10 +138,10 @@ class Framing(Decoder):
         start = self._start
         at = len(start)
         start += data
-        if start[:1] == _BOM[:1]:
-            if len(start) < len(_BOM) and _BOM.startswith(start):
+        if start[:1] == BOM[:1]:
+            if len(start) < len(BOM) and BOM.startswith(start):
                 return b""
-            at = max(at, len(_BOM)) if start.startswith(_BOM) else 0
+            at = max(at, len(BOM)) if start.startswith(BOM) else 0
         at = _end(_WHITE, start, at)
         if at == len(start) and at <= self._limit:
             return b""
@@ -158,7 +157,7 @@ class Framing(Decoder):
         start.clear()
         return data
 
-    def _read_array(self, block: bytes) -> Iterator[list[bytes]]:
+    def _read_array(self, block: bytes) -> Iterator[Run | Event]:
         run = Run()
         text = block.decode("latin-1")  # of which each character is a byte
         at, size = 0, len(block)
@@ -198,6 +197,7 @@ class Framing(Decoder):
                     if self._same_line:
                         yield Run((block[at : at + 1],))  # as behind an array
                     self._form = _EVENTS
+                    self._is_idle = True
                     yield from super().read(block[at:])
                     break
             at, value = self._take_value(block, text, at)
