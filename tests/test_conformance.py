@@ -15,9 +15,7 @@ HERE: Final = Path(__file__).parent / "conformance"
 # The other protocols have tests of their own.
 APART: Final = ("messages", "responses", "gemini")
 STREAMS: Final = sorted(
-    path
-    for path in HERE.rglob("*.sse")
-    if path.relative_to(HERE).parts[0] not in APART
+    path for path in HERE.rglob("*.sse") if path.relative_to(HERE).parts[0] not in APART
 )
 NAMES: Final = [str(path.relative_to(HERE).with_suffix("")) for path in STREAMS]
 

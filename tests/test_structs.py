@@ -50,8 +50,12 @@ FIELDS = [name for name in Outer.__struct_fields__ if name not in ("extra", "_ab
 _names = st.sampled_from(
     (*FIELDS, "x", "extra", "_absent", "*extra", "*absent", "", "n", "required", "é")
 )
-objects = st.dictionaries(_names, values, max_size=6) | st.dictionaries(
-    _names, st.lists(st.dictionaries(st.sampled_from(("n", "x", "word")), values))
+objects = st.dictionaries(_names, values, max_size=5) | st.dictionaries(
+    st.sampled_from(("items", "inner")),
+    st.lists(
+        st.dictionaries(st.sampled_from(("n", "x", "word")), values, max_size=2),
+        max_size=2,
+    ),
 )
 
 

@@ -127,8 +127,8 @@ def too_deep(payload: bytes) -> bool:
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
-# What CPython 3.11 needs for a container, as it is held and once more as a Struct of the
-# result (an empty annotation: 400 bytes), and for a key or an item that is none.
+# What CPython 3.11 needs for a container, as it is held and once more as a Struct of
+# the result (an empty annotation: 400 bytes), and for a key or an item that is none.
 _CONTAINER: Final = 480
 _ITEM: Final = 192
 
@@ -187,7 +187,7 @@ _CUT: Final = re.compile(
     r"|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z"
 )
 _WORD: Final = re.compile(r"[-+.\w]*\Z", re.ASCII)
-_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
+_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,4}\Z")
 
 
 def is_prefix(text: str) -> bool:
@@ -198,7 +198,7 @@ def is_prefix(text: str) -> bool:
         if error.msg.startswith("Unterminated string"):
             return True
         if error.msg.startswith("Invalid \\u"):
-            return _CUT_ESCAPE.search(text) is not None
+            return _CUT_ESCAPE.match(text, error.pos - 1) is not None
         if error.pos >= len(text):
             return True
         word = _WORD.search(text)

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Raw
 
 from unstream._json import Json, dump, mend
+from unstream._lists import JsonArray
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._rules import (
@@ -39,10 +40,11 @@ from unstream.chat._schema import (
     ChatCompletion,
     Chunk,
     ChunkChoice,
+    Delta,
     Logprobs,
     decode_chunk,
 )
-from unstream.chat._tokens import JsonArray, raw_logprobs
+from unstream.chat._tokens import raw_logprobs
 from unstream.sse import Run
 
 __all__ = ["ChatFold"]
@@ -62,7 +64,28 @@ _PLAIN: Final = tuple(
     for key in Chunk.__struct_fields__
     if key not in ("object", "choices", *_APART)
 )
+# Fields that are folded by their rows and nothing else. None today, since a call costs
+# more than what is written out in `_add_plain_choice`: a new field needs its row alone.
+_MORE: Final = tuple(
+    key
+    for key in Delta.__struct_fields__
+    if key
+    not in (
+        *("role", "content", "reasoning_content", "reasoning", "refusal"),
+        *("tool_calls", "reasoning_details"),
+    )
+)
+_MORE_BESIDE: Final = tuple(
+    key
+    for key in ChunkChoice.__struct_fields__
+    if key
+    not in (
+        *("index", "delta", "logprobs", "content_filter_results"),
+        *("finish_reason", "native_finish_reason"),
+    )
+)
 _NOTHING: Final = Chunk()
+_EMPTY: Final = Delta()
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
 _MANY_ODD: Final = 64
@@ -191,7 +214,8 @@ class ChatFold(Fold[ChatCompletion]):
         elif choices is None:
             return False
         self.n_events += 1
-        self.effects = effects = []
+        effects: Effects = []
+        self.effects = effects
         if chunk.obfuscation:
             effects.append(("obfuscation", chunk.obfuscation, DROPPED))
             chunk.obfuscation = None
@@ -202,7 +226,7 @@ class ChatFold(Fold[ChatCompletion]):
         if chunk != self._plain:
             self._add_plain(chunk, usage)
         if choices:
-            self._add_plain_choice(choice)
+            self._add_plain_choice(choice, choice.delta or _EMPTY)
         self.finish_event(data)
         if self.record is None:
             self._repeats.clear()
@@ -217,7 +241,7 @@ class ChatFold(Fold[ChatCompletion]):
             top.usage = NULL
             did = TOP["usage"](state, "usage", usage)
             if did is not None:
-                effects.append(("usage", usage, did))  # type: ignore[arg-type]
+                effects.append(("usage", usage, did))
             if top == self._plain:
                 return
         before = self._plain or _NOTHING
@@ -228,7 +252,7 @@ class ChatFold(Fold[ChatCompletion]):
             if value is not None and value != getattr(before, key):
                 did = rule(state, key, value)
                 if did is not None:
-                    effects.append((key, value, did))  # type: ignore[arg-type]
+                    effects.append((key, value, did))
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
@@ -237,14 +261,14 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("id_changed")
             self._id = identity
 
-    def _add_plain_choice(self, sent: ChunkChoice) -> None:
+    def _add_plain_choice(self, sent: ChunkChoice, delta: Delta) -> None:
         choice = self._choices.get(sent.index or 0)
         if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
             return
-        delta, message, effects = sent.delta, choice.message, self.effects
+        message, effects = choice.message, self.effects
         choice.has_delta = True
         n = len(effects)
-        if delta.role is not None and "role" not in message:  # type: ignore[union-attr]
+        if delta.role is not None and "role" not in message:
             self._put(message, "role", delta.role)
             n = len(effects)  # which says nothing
         if delta.content is not None:
@@ -255,6 +279,9 @@ class ChatFold(Fold[ChatCompletion]):
             self._put(message, "reasoning", delta.reasoning)
         if delta.refusal:
             self._put(message, "refusal", delta.refusal)
+        for key in _MORE:
+            if (value := getattr(delta, key)) is not None:
+                self._put(message, key, value)
         if delta.tool_calls:
             calls = message.get("tool_calls") or Calls(self)
             for piece in delta.tool_calls:
@@ -270,20 +297,23 @@ class ChatFold(Fold[ChatCompletion]):
                 if value := getattr(sent, key):
                     CHOICE[key](choice.state, key, value)
             effects.append(("finish_reason", None, CHANGED))
+        for key in _MORE_BESIDE:
+            if (value := getattr(sent, key)) is not None:
+                choice.seen = None
+                fold(choice.state, {key: value}, CHOICE, last, effects)
         if reason or (said and choice.finished):
             self._finish(choice, reason)
 
-    def _put(self, message: State, key: str, value: str) -> None:
+    def _put(self, message: State, key: str, value: Json) -> None:
         """Fold a field of a delta by its rule."""
         held = message.get(key)
-        if type(held) is StringIO:  # most often; any rule would do the same
+        # Most often; any rule would do the same.
+        if type(held) is StringIO and type(value) is str:
             if value:
                 held.write(value)
                 self.effects.append((key, value, held))
             return
-        did = DELTA[key](message, key, value)
-        if did is not None:
-            self.effects.append((key, value, did))  # type: ignore[arg-type]
+        fold(message, {key: value}, DELTA, unknown, self.effects)
 
     def add(
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
@@ -428,7 +458,7 @@ class ChatFold(Fold[ChatCompletion]):
         if did is not None:
             message["tool_calls"] = calls
             self.effects.append(
-                did if type(did) is tuple else ("tool_calls", True, did)  # type: ignore[arg-type]
+                did if type(did) is tuple else ("tool_calls", True, did)
             )
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
@@ -520,9 +550,9 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("finish_missing")
             if "role" not in choice.message:
                 self.note("role_missing")
-            if calls := choice.message.get("tool_calls"):
-                if several := calls.count_several():
-                    self.note("arguments_several", several)
+            calls = choice.message.get("tool_calls")
+            if calls and (several := calls.count_several()):
+                self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from unstream._rules import DROPPED, Effects, State
+from unstream._lists import JsonArray
+from unstream._rules import DROPPED, Effects
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
-from unstream.chat._tokens import JsonArray, check
+from unstream.chat._tokens import check
 
 __all__ = ["MISFITS", "Repeats"]
 
@@ -73,6 +74,8 @@ class _Template:
                 self.holes.append((_PLACES[key], key, did.write))
             elif isinstance(did, JsonArray):
                 self.holes.append((_in_logprobs, key, did.extend))
+            elif did is not DROPPED:
+                raise TypeError("no append")
         # Nearly always there is one text that stands in the delta itself.
         self.key = ""
         self.write: Any = None
@@ -161,10 +164,12 @@ class Repeats:
             chunk = self.decode(data)
         except msgspec.ValidationError:
             # A key without a field, perhaps.
-            sent: State = msgspec.json.decode(data)
-            if (decode := open_decoder(sent)) is None:
+            if (decode := open_decoder(msgspec.json.decode(data))) is None:
                 return
-            chunk, self.decode = decode(data), decode
+            try:
+                chunk, self.decode = decode(data), decode
+            except MISFITS:  # and something deeper that has no field
+                return
         except MISFITS:
             return
         if chunk.choices is not None and len(chunk.choices) == 1:
