@@ -488,7 +488,10 @@ def test_a_terminal_is_told_that_input_is_waited_for() -> None:
         assert b"reading a stream from the terminal" in process.stderr.readline()
         # A line each, as somebody types them; one Ctrl-D is the end.
         os.write(ours, GOOD + b"\x04")
-        output, rest = process.communicate(timeout=20)
+        try:
+            output, rest = process.communicate(timeout=20)
+        finally:
+            process.kill()
     os.close(ours)
     os.close(theirs)
     assert (output, rest, process.returncode) == ("hé\n".encode(), b"", 0)
@@ -520,7 +523,8 @@ def shell(
         ('"$@" --help >/dev/full', b"standard output: No space left on device"),
         # Room for a part of it.
         (
-            'ulimit -f 1; "$@" --outcome - - - - >big',
+            """printf '{"choices":[{"delta":{"content":"%3000s"}}]}' x |
+            { ulimit -f 1; "$@" --text >big; }""",
             b"standard output: File too large",
         ),
     ],

@@ -11,7 +11,6 @@ from unstream._json import Json
 from unstream._outcome import Completion, judge, may_run
 from unstream._protocol import Fold, Protocol, error_in
 from unstream._rules import Rules, State, concat, fold, last, merge, settle
-from unstream._structs import Object
 
 
 class Answer(Completion):

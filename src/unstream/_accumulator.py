@@ -208,11 +208,15 @@ class Accumulator(Generic[T]):
         if len(held) > 1:
             size = sum(map(len, held))
             self._most = min(_HELD, _ROOM * len(held) // (size + 1) + 1)
-            if self._body is None and self._decoder.idle and not self._is_over(size):
-                # Each feed may be an event, as most servers send them.
-                if n := self._skim(held, 0, size, framed=True):
-                    self._n_bytes += sum(map(len, held[:n]))
-                    del held[:n]
+            # Each feed may be an event, as most servers send them.
+            if (
+                self._body is None
+                and self._decoder.idle
+                and not self._is_over(size)
+                and (n := self._skim(held, 0, size, framed=True))
+            ):
+                self._n_bytes += sum(map(len, held[:n]))
+                del held[:n]
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         if self._detector is None:
@@ -244,9 +248,10 @@ class Accumulator(Generic[T]):
                 else:
                     self._take_run(found)
         if self._body is not None:
-            if self._decoder.is_stream:
-                self._body = None
-            elif len(self._body) + len(data) > self._limits.event_bytes:
+            if (
+                self._decoder.is_stream
+                or len(self._body) + len(data) > self._limits.event_bytes
+            ):
                 self._body = None
             else:
                 self._body += data

@@ -24,7 +24,7 @@ is counted where it is.
 import re
 from collections.abc import Sequence
 from io import StringIO
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -65,7 +65,7 @@ class _Fold(Protocol):
 
     n_events: int
     revision: int
-    record: list[tuple[str, object, object]] | None
+    record: list[tuple[str, Any, Any]] | None
 
 
 class _Template:
@@ -85,6 +85,11 @@ class _Template:
     def ends(self, *, framed: bool) -> tuple[bytes, bytes]:
         """Return what stands before and behind, in a payload or an event."""
         return self.framed if framed else self.plain
+
+    def fits(self, line: bytes, *, framed: bool) -> bool:
+        """Say whether a line is of this template, but for faults in its texts."""
+        prefix, suffix = self.ends(framed=framed)
+        return line.startswith(prefix) and line.endswith(suffix) and self.middle in line
 
     def read(self, lines: Sequence[bytes], size: int, *, framed: bool) -> list[str]:
         """Decode the texts of lines, `size` bytes in all.
@@ -183,7 +188,7 @@ class FastPath:
                 self._credit = _CREDIT
         return at
 
-    def _learn(self, payload: bytes, record: list[tuple[str, object, object]]) -> None:
+    def _learn(self, payload: bytes, record: list[tuple[str, Any, Any]]) -> None:
         """Make a template of a payload that did what the record says."""
         self._credit -= 1
         if _BACKSLASH in payload or len(record) > 2:  # noqa: PLR2004
@@ -209,7 +214,9 @@ class FastPath:
         sinks = [sink for _, _, sink in holes if sink is not None]
         if sinks:
             # A text has one template, so that its pieces stay in order.
-            others = [t for t in self._templates if not any(x in t.sinks for x in sinks)]
+            others = [
+                t for t in self._templates if not any(x in t.sinks for x in sinks)
+            ]
             self._templates = [_Template(payload, holes), *others[: _MOST - 1]]
 
     def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
@@ -255,21 +262,20 @@ class FastPath:
             pass  # as far as that, then
         try:
             read = [
-                (by_key[key], by_key[key].read(some, sum(map(len, some)), framed=framed))
+                (
+                    by_key[key],
+                    by_key[key].read(some, sum(map(len, some)), framed=framed),
+                )
                 for key, some in groups.items()
                 if some
             ]
         except ValueError:
             lines = lines[: sum(map(len, groups.values()))]
-            for n, line in enumerate(lines):
-                template = by_key[line[start:stop]]
-                prefix, suffix = template.ends(framed=framed)
-                if not (
-                    line.startswith(prefix)
-                    and line.endswith(suffix)
-                    and template.middle in line
-                ):
+            n = 0
+            for line in lines:
+                if not by_key[line[start:stop]].fits(line, framed=framed):
                     break
+                n += 1
             else:  # a fault in a text: the half, to come near to it
                 n = len(lines) // 2
                 if not n:

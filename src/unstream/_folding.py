@@ -137,9 +137,7 @@ def _add(accumulator: Accumulator[Any], chunk: Any) -> None:
     accumulator.add(chunk)
 
 
-def _conclude(
-    accumulator: Accumulator[Any], kind: str, *, incomplete: bool
-) -> Any:
+def _conclude(accumulator: Accumulator[Any], kind: str, *, incomplete: bool) -> Any:
     outcome = accumulator.finish()
     if incomplete and outcome.ending is Ending.TRUNCATED and outcome.completion:
         return outcome.completion

@@ -127,8 +127,8 @@ def too_deep(payload: bytes) -> bool:
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
-# What CPython 3.11 needs for a container, as it is held and once more as a Struct of the
-# result (an empty annotation: 400 bytes), and for a key or an item that is none.
+# What CPython 3.11 needs for a container, as it is held and once more as a Struct of
+# the result (an empty annotation: 400 bytes), and for a key or an item that is none.
 _CONTAINER: Final = 480
 _ITEM: Final = 192
 

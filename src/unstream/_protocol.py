@@ -165,9 +165,12 @@ class Fold(Generic[T]):
         size = len(data)
         if size > self._light and not self.admits(data):
             return None
-        if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-            if too_deep(data):
-                return None
+        if (
+            size >= SHALLOW
+            and data.count(b"{") + data.count(b"[") > MAX_DEPTH
+            and too_deep(data)
+        ):
+            return None
         try:
             sent = _decode(data)
         except _REFUSED:

@@ -75,8 +75,9 @@ CHANGED: Final = Effect.CHANGED
 HELD: Final = Effect.HELD
 
 State: TypeAlias = dict[str, Any]
-# What an event did: a key, its value, and what its rule said.
-Deed: TypeAlias = tuple[str, Json, StringIO | Effect]
+# What an event did: a key, its value, and what its rule said; or, where the fold of a
+# protocol appends to something else than a text, that.
+Deed: TypeAlias = tuple[str, Json, Any]
 Effects: TypeAlias = list[Deed]
 Did: TypeAlias = StringIO | Effect | Deed | None
 Rule: TypeAlias = Callable[[State, str, Json], Did]
@@ -192,9 +193,12 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     # By the text of containers and floats: 1, 1.0 and True are equal in Python and not
     # in JSON, nor are the two zeros.
-    if type(held) is type(value) and held == value:
-        if type(value) in _EXACT or repr(held) == repr(value):
-            return None
+    if (
+        type(held) is type(value)
+        and held == value
+        and (type(value) in _EXACT or repr(held) == repr(value))
+    ):
+        return None
     state[key] = value
     return HELD if held is None else CHANGED
 

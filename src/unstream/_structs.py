@@ -134,9 +134,9 @@ def _plain(whole: Object, *, as_text: bool) -> dict[str, Json]:
     plain: dict[str, Json] = {}
     for name in _names(type(whole)):
         value = getattr(whole, name)
-        if value is not None or (name in whole.required and name not in whole._absent):
+        if value is not None or (name in whole.required and name not in whole._absent):  # noqa: SLF001
             plain[name] = _plain_value(value, as_text=as_text)
-    for name in whole._absent:
+    for name in whole._absent:  # noqa: SLF001
         if name in plain and getattr(whole, name) == getattr(type(whole)(), name):
             del plain[name]
     for key, value in whole.extra.items():

@@ -19,9 +19,9 @@ from tests.strategies import (
 )
 from unstream import Ending, Limits, fold
 from unstream._json import parse
+from unstream._lists import JsonArray
 from unstream._rules import Effects
 from unstream.chat._fold import ChatFold
-from unstream.chat._tokens import JsonArray
 
 PLAIN: dict[str, Json] = {
     "id": "",

@@ -90,7 +90,7 @@ class Calls(Grown):
     def __init__(self, room: Room) -> None:
         self._room = room
         self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call | None] = {}  # None: there was no room
+        self._by_index: dict[int | None, _Call | None] = {}  # None: there was no room
         self._by_id: dict[str, _Call] = {}
         self._newest: _Call | None = None
 
@@ -319,10 +319,13 @@ class _Call:
     def add(self, text: str) -> bool:
         """Append a text; say whether that might be more than an append."""
         size = self.text.tell()
-        if size == len(_PLACEHOLDER) and text[0] == "{":
-            # Databricks sends arguments of `{}` before the real ones.
-            if self.text.getvalue() == _PLACEHOLDER:
-                self.text = StringIO()
+        # Databricks sends arguments of `{}` before the real ones.
+        if (
+            size == len(_PLACEHOLDER)
+            and text[0] == "{"
+            and self.text.getvalue() == _PLACEHOLDER
+        ):
+            self.text = StringIO()
         self.text.write(text)
         return size <= len(_PLACEHOLDER)
 

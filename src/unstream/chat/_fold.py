@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Raw
 
 from unstream._json import Json, dump, mend
+from unstream._lists import JsonArray
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
 from unstream._rules import (
@@ -43,7 +44,7 @@ from unstream.chat._schema import (
     Logprobs,
     decode_chunk,
 )
-from unstream.chat._tokens import JsonArray, raw_logprobs
+from unstream.chat._tokens import raw_logprobs
 from unstream.sse import Run
 
 __all__ = ["ChatFold"]
@@ -84,6 +85,7 @@ _MORE_BESIDE: Final = tuple(
     )
 )
 _NOTHING: Final = Chunk()
+_EMPTY: Final = Delta()
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
 _MANY_ODD: Final = 64
@@ -212,7 +214,8 @@ class ChatFold(Fold[ChatCompletion]):
         elif choices is None:
             return False
         self.n_events += 1
-        self.effects = effects = []
+        effects: Effects = []
+        self.effects = effects
         if chunk.obfuscation:
             effects.append(("obfuscation", chunk.obfuscation, DROPPED))
             chunk.obfuscation = None
@@ -223,7 +226,7 @@ class ChatFold(Fold[ChatCompletion]):
         if chunk != self._plain:
             self._add_plain(chunk, usage)
         if choices:
-            self._add_plain_choice(choice)
+            self._add_plain_choice(choice, choice.delta or _EMPTY)
         self.finish_event(data)
         if self.record is None:
             self._repeats.clear()
@@ -238,7 +241,7 @@ class ChatFold(Fold[ChatCompletion]):
             top.usage = NULL
             did = TOP["usage"](state, "usage", usage)
             if did is not None:
-                effects.append(("usage", usage, did))  # type: ignore[arg-type]
+                effects.append(("usage", usage, did))
             if top == self._plain:
                 return
         before = self._plain or _NOTHING
@@ -249,7 +252,7 @@ class ChatFold(Fold[ChatCompletion]):
             if value is not None and value != getattr(before, key):
                 did = rule(state, key, value)
                 if did is not None:
-                    effects.append((key, value, did))  # type: ignore[arg-type]
+                    effects.append((key, value, did))
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
@@ -258,14 +261,14 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("id_changed")
             self._id = identity
 
-    def _add_plain_choice(self, sent: ChunkChoice) -> None:
+    def _add_plain_choice(self, sent: ChunkChoice, delta: Delta) -> None:
         choice = self._choices.get(sent.index or 0)
         if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
             return
-        delta, message, effects = sent.delta, choice.message, self.effects
+        message, effects = choice.message, self.effects
         choice.has_delta = True
         n = len(effects)
-        if delta.role is not None and "role" not in message:  # type: ignore[union-attr]
+        if delta.role is not None and "role" not in message:
             self._put(message, "role", delta.role)
             n = len(effects)  # which says nothing
         if delta.content is not None:
@@ -455,7 +458,7 @@ class ChatFold(Fold[ChatCompletion]):
         if did is not None:
             message["tool_calls"] = calls
             self.effects.append(
-                did if type(did) is tuple else ("tool_calls", True, did)  # type: ignore[arg-type]
+                did if type(did) is tuple else ("tool_calls", True, did)
             )
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
@@ -547,9 +550,9 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("finish_missing")
             if "role" not in choice.message:
                 self.note("role_missing")
-            if calls := choice.message.get("tool_calls"):
-                if several := calls.count_several():
-                    self.note("arguments_several", several)
+            calls = choice.message.get("tool_calls")
+            if calls and (several := calls.count_several()):
+                self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""

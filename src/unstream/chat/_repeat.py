@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
+from unstream._lists import JsonArray
 from unstream._rules import DROPPED, Effects
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
-from unstream.chat._tokens import JsonArray, check
+from unstream.chat._tokens import check
 
 __all__ = ["MISFITS", "Repeats"]
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct, field
 
-from unstream._json import Json, dump, mend, read
+from unstream._json import Json
+from unstream._lists import Lists
 from unstream._outcome import (
     Arguments,
     Call,
@@ -25,7 +26,7 @@ from unstream._outcome import (
     judge,
     may_run,
 )
-from unstream._structs import Object, Text
+from unstream._structs import Object
 
 __all__ = [
     "NULL",
@@ -223,10 +224,10 @@ class TokenLogprob(Struct):
 
 
 _Tokens = list[TokenLogprob] | None
-_decode_tokens: Final = msgspec.json.Decoder(_Tokens).decode
+_tokens: Final = msgspec.json.Decoder(_Tokens)
 
 
-class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
+class Logprobs(Lists):
     """The log probabilities of a choice, a list for each kind of text.
 
     There are thousands, and most are stored without being looked at: they stay the JSON
@@ -236,65 +237,27 @@ class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around i
     (Fireworks, Together); `to_dict` shows every shape, and keys that tokens have more.
     """
 
-    __slots__ = ("_decoded", "lists")
+    __slots__ = ()
 
-    def __init__(self, lists: dict[str, bytes]) -> None:
-        self.lists: dict[str, bytes] = lists
-        self._decoded: dict[str, _Tokens] = {}
+    decoders = dict.fromkeys(("content", "refusal", "reasoning_content"), _tokens)
 
     @property
     def content(self) -> list[TokenLogprob] | None:
         """The tokens of the content."""
-        return self._tokens("content")
+        found: _Tokens = self._typed("content")
+        return found
 
     @property
     def refusal(self) -> list[TokenLogprob] | None:
         """The tokens of the refusal."""
-        return self._tokens("refusal")
+        found: _Tokens = self._typed("refusal")
+        return found
 
     @property
     def reasoning_content(self) -> list[TokenLogprob] | None:
         """The tokens of the reasoning (DeepSeek)."""
-        return self._tokens("reasoning_content")
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return {key: read(text) for key, text in self.lists.items()}
-
-    def to_raw(self) -> dict[str, Json]:
-        """Return the text that was sent, for the encoder."""
-        return {key: Raw(text) for key, text in self.lists.items()}
-
-    @classmethod
-    def from_plain(cls, value: Json) -> Any:
-        """Return the log probabilities of a parsed object."""
-        if isinstance(value, cls):
-            return value
-        if type(value) is not dict:
-            return msgspec.UNSET
-        return cls({mend(k): dump(mend(v)).encode() for k, v in value.items()})
-
-    def _tokens(self, key: str) -> _Tokens:
-        if key not in self._decoded:
-            try:
-                self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
-            except (msgspec.DecodeError, RecursionError):
-                self._decoded[key] = None
-        return self._decoded[key]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Logprobs):
-            return NotImplemented
-        # What was saved and loaded is the same but for white space and digits.
-        return self.lists == other.lists or dump(self.to_dict()) == dump(
-            other.to_dict()
-        )
-
-    def __repr__(self) -> str:
-        return f"Logprobs({self.lists!r})"
-
-    def __reduce__(self) -> tuple[type["Logprobs"], tuple[dict[str, bytes]]]:
-        return Logprobs, (self.lists,)
+        found: _Tokens = self._typed("reasoning_content")
+        return found
 
 
 # --- The completion -------------------------------------------------------------------
