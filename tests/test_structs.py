@@ -5,7 +5,7 @@ import json
 import pickle
 from collections import UserDict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from unstream._structs import Object, structure
 class Inner(Object):
     """An object in an object."""
 
-    required = ("n",)
+    required: ClassVar[tuple[str, ...]] = ("n",)
 
     n: int = 0
     word: str | None = None
@@ -29,7 +29,7 @@ class Inner(Object):
 class Outer(Object):
     """Fields of each kind that there is."""
 
-    required = ("id", "maybe", "items")
+    required: ClassVar[tuple[str, ...]] = ("id", "maybe", "items")
 
     id: str = ""
     maybe: str | None = None

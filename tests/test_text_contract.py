@@ -5,7 +5,7 @@ As in `test_contract`: each row is written from the contract, and holds at any c
 
 import json
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import pytest
 
@@ -181,7 +181,7 @@ def check(stream: list[bytes], expected: Row) -> None:
                 {**WHOLE, "usage_source": None, "top": {"usage": MISSING}},
                 id=f"no usage: {json.dumps(usage)}",
             )
-            for usage in (None, {}, "n/a", 8, [])
+            for usage in cast("list[Any]", [None, {}, "n/a", 8, []])
         ),
         pytest.param(
             [
@@ -248,7 +248,7 @@ def test_the_completion(stream: list[bytes], expected: Row) -> None:
             pytest.param(
                 [say(text), say("Hello", "stop")], WHOLE, id=f"no text: {text!r}"
             )
-            for text in (None, "", True, [], {})
+            for text in cast("list[Any]", [None, "", True, [], {}])
         ),
         pytest.param(
             [sent({**ENVELOPE, "choices": [{"finish_reason": "stop"}]})],

@@ -327,7 +327,7 @@ class Accumulator(Generic[T]):
         try:
             # Nothing but an object is folded; and an error may be anything.
             if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
-                raise Malformed("no object")
+                raise Malformed("no object")  # noqa: TRY301 - it is as if it were no JSON
             if not fold.has_room(bare):
                 fold.n_events += 1
                 return

@@ -4,9 +4,6 @@ Deleting this file, and its call in `_accumulator`, changes nothing but the spee
 knows neither chunks nor protocols: it sees payloads, and what the fold says that one of
 them did.
 
-*Operations wanted.* Learn from a payload that was folded in the ordinary way; take
-payloads after it, as long as they are like it, by appending their texts.
-
 *Goals.* Half the cost of a bare decode, since the text is cut out of many payloads by
 methods of bytes and decoded once. Nothing is ever written before all of it was checked.
 
@@ -17,8 +14,7 @@ between: `fold.revision` tells. What lies between prefix and suffix is cut out o
 payloads, joined, and decoded as one JSON string.
 
 *Warning.* What could make the sum of the strings differ from the strings is looked for
-in `_decode`; where anything is found the payloads go the ordinary way, so that a fault
-is counted where it is.
+in `_decode`; where any is found the payloads go the ordinary way, one by one.
 """
 
 import re
@@ -37,8 +33,7 @@ _TAIL: Final = b"\n\n"
 _MOST: Final = 8  # templates at a time: interleaved choices, each tried in turn
 # A template costs about 5 microseconds, and spares about half of one a payload.
 _WORTH: Final = 12
-# Templates in a row that may bring nothing; after that one is only made where so many
-# payloads in a row were like each other.
+# Templates in a row that may bring nothing; then so many payloads must be alike first.
 _CREDIT: Final = 8
 _MANY: Final = 64
 # As many payloads are tried as one; the number grows while that succeeds.
@@ -50,14 +45,13 @@ _ENDING: Final = 4  # finish_reason, usage, what a provider adds
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
-_CUT_ESCAPE: Final = re.compile(
-    rb"\\(?:u(?![0-9a-fA-F]{4})|u[dD][89abAB]..(?:\n|$)|\n|$)"
-)
+_CUT: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|u[dD][89abAB]..(?:\n|$)|\n|$)")
 _decode_text: Final = msgspec.json.Decoder(str).decode
 
 # A string of a payload: where it starts and ends, and the text that it was appended to,
 # or None where it was forgotten.
 _Hole = tuple[int, int, StringIO | None]
+_Lines = Sequence[bytes]
 
 
 class _Fold(Protocol):
@@ -91,7 +85,7 @@ class _Template:
         prefix, suffix = self.ends(framed=framed)
         return line.startswith(prefix) and line.endswith(suffix) and self.middle in line
 
-    def read(self, lines: Sequence[bytes], size: int, *, framed: bool) -> list[str]:
+    def read(self, lines: _Lines, size: int, *, framed: bool) -> list[str]:
         """Decode the texts of lines, `size` bytes in all.
 
         Raises ValueError where one of them is not of this template.
@@ -141,17 +135,14 @@ class FastPath:
         self._window = _WINDOW
 
     def wait(self, n_left: int) -> int:
-        """Say how many like payloads in a row are to be folded before one is learned.
-
-        More than are left, where that is not worth it.
-        """
+        """Say how many like payloads are to be folded before one is learned."""
         if n_left <= _WORTH:
             return n_left + 1
         return 1 if self._credit > 0 else _MANY
 
     def run(
         self,
-        lines: Sequence[bytes],
+        lines: _Lines,
         at: int,
         fold: _Fold,
         *,
@@ -182,10 +173,9 @@ class FastPath:
             # So that what is tried in vain is in proportion to what is not.
             window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
-        if at > start:
-            fold.n_events += at - start
-            if at - start >= _WORTH:
-                self._credit = _CREDIT
+        fold.n_events += at - start
+        if at - start >= _WORTH:
+            self._credit = _CREDIT
         return at
 
     def _learn(self, payload: bytes, record: list[tuple[str, Any, Any]]) -> None:
@@ -214,16 +204,11 @@ class FastPath:
         sinks = [sink for _, _, sink in holes if sink is not None]
         if sinks:
             # A text has one template, so that its pieces stay in order.
-            others = [
-                t for t in self._templates if not any(x in t.sinks for x in sinks)
-            ]
-            self._templates = [_Template(payload, holes), *others[: _MOST - 1]]
+            kept = [t for t in self._templates if not any(x in t.sinks for x in sinks)]
+            self._templates = [_Template(payload, holes), *kept[: _MOST - 1]]
 
-    def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
-        """Take lines, if all of them are of the newest template; return how many.
-
-        But for some at the end: a run of events ends with two or three of other kinds.
-        """
+    def _take_all(self, lines: _Lines, size: int, *, framed: bool) -> int:
+        """Take lines of the newest template, but for some of other kinds at the end."""
         template = self._templates[0]
         prefix, _ = template.ends(framed=framed)
         stop = len(lines)
@@ -242,7 +227,7 @@ class FastPath:
         template.write(texts)
         return stop
 
-    def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
+    def _take_each(self, lines: _Lines, *, framed: bool) -> int:
         """Take lines up to one that is of none of the templates; return how many."""
         found = {t.ends(framed=framed): t for t in reversed(self._templates)}
         # What tells the templates apart is nearly always one byte: the index.
@@ -262,11 +247,8 @@ class FastPath:
             pass  # as far as that, then
         try:
             read = [
-                (
-                    by_key[key],
-                    by_key[key].read(some, sum(map(len, some)), framed=framed),
-                )
-                for key, some in groups.items()
+                (t, t.read(some, sum(map(len, some)), framed=framed))
+                for t, some in zip(by_key.values(), groups.values(), strict=True)
                 if some
             ]
         except ValueError:
@@ -310,7 +292,7 @@ def _decode(bodies: list[bytes], joined: bytes) -> str:
     """
     if _BACKSLASH in joined or _QUOTE in joined:
         clean = b"\n".join(bodies).replace(b"\\\\", b"")
-        if clean.count(b'"') != clean.count(b'\\"') or _CUT_ESCAPE.search(clean):
+        if clean.count(b'"') != clean.count(b'\\"') or _CUT.search(clean):
             raise ValueError("not the body of a string")
     if not joined.isascii():
         b"\n".join(bodies).decode()

@@ -38,7 +38,7 @@ def fold(
     """
     accumulator = Accumulator(protocol=protocol, limits=limits)
     if isinstance(source, bytes | bytearray | memoryview):
-        accumulator.feed(source)
+        accumulator.feed(source)  # pyright: ignore[reportArgumentType]
     else:
         for data in _iterate(source):
             accumulator.feed(data)

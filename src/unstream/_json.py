@@ -100,7 +100,7 @@ def parse_whole(data: bytes | str) -> Json:
     """Parse JSON that was saved; raise ValueError where it is none."""
     try:
         return mend(
-            parse(data.encode("utf-8", "replace") if type(data) is str else data)
+            parse(data.encode("utf-8", "replace") if isinstance(data, str) else data)
         )
     except Malformed as error:
         raise ValueError(str(error)) from None

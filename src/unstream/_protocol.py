@@ -150,12 +150,14 @@ class Fold(Generic[T]):
         alike = 0
         for place in range(at, len(payloads)):
             data = payloads[place]
-            if _LF in data or (sent := self.read(data)) is None:
+            sent = None if _LF in data else self.read(data)
+            if sent is None:
                 self.record = None
                 return place
             self.n_events += 1
             self.add(sent, data, payloads.name(place) if payloads.names else "")
-            alike = 0 if self.record is None else alike + 1
+            # mypy does not know that `add` sets it.
+            alike = 0 if self.record is None else alike + 1  # type: ignore[redundant-expr]
             if alike >= like:
                 return place + 1
         return len(payloads)

@@ -143,7 +143,7 @@ def ignore(state: State, key: str, value: Json) -> None:
     """Pass over what is folded elsewhere, or is the same whatever was sent."""
 
 
-def drop(state: State, key: str, value: Json) -> Did:
+def drop(state: State, key: str, value: Json) -> Did:  # noqa: ARG001
     """Forget it: padding against traffic analysis, or a twin of another value."""
     return DROPPED if type(value) is str else None
 

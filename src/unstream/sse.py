@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in at any cut, events out.
+r"""Server-sent events: bytes in at any cut, events out.
 
 This module knows the WHATWG event-stream grammar (HTML standard, section 9.2) and
 nothing about JSON or what an event means. It is the one framing of event streams.
@@ -239,14 +239,14 @@ class Decoder:
             run.size += len(tail)
         rest = run.pop()
         run.size -= len(rest)
-        if rest[-2:] == b"\n\n":
+        ends = rest[-2:] == b"\n\n"
+        if ends:
             run.append(rest[:-2])
             run.size += len(rest) - 2
-            rest = None
         if run:
             self._has_fields = True
             yield run
-        if rest is None:
+        if ends:
             return
         if len(rest) < _TAIL and _LF not in rest:
             self._tail = rest

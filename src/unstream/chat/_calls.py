@@ -77,6 +77,7 @@ class Room(Protocol):
 
     def may_open_call(self) -> bool:
         """Say whether there is room for one more call, and count it."""
+        ...
 
     def note(self, code: str) -> None:
         """Note what is odd."""

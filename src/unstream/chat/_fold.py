@@ -196,6 +196,7 @@ class ChatFold(Fold[ChatCompletion]):
         choices = chunk.choices
         if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
+        choice: ChunkChoice | None = None
         usage: State | None = None
         if chunk.usage != NULL:
             usage = self.read(bytes(chunk.usage))  # strictly, in its place
@@ -225,12 +226,12 @@ class ChatFold(Fold[ChatCompletion]):
         chunk.choices = None
         if chunk != self._plain:
             self._add_plain(chunk, usage)
-        if choices:
+        if choice is not None:
             self._add_plain_choice(choice, choice.delta or _EMPTY)
         self.finish_event(data)
         if self.record is None:
             self._repeats.clear()
-        elif learns and choices and effects:
+        elif learns and choice is not None and effects:
             self._repeats.learn(chunk, choice, effects)
         return True
 
@@ -720,10 +721,7 @@ def _has_null(value: State) -> bool:
 
 
 def _says(usage: State) -> bool:
-    for value in usage.values():
-        if value is not None:
-            return True
-    return False
+    return any(value is not None for value in usage.values())
 
 
 def _is_whole(sent: State) -> bool:

@@ -10,7 +10,8 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 """
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -239,7 +240,9 @@ class Logprobs(Lists):
 
     __slots__ = ()
 
-    decoders = dict.fromkeys(("content", "refusal", "reasoning_content"), _tokens)
+    decoders: ClassVar[Mapping[str, msgspec.json.Decoder[Any]]] = dict.fromkeys(
+        ("content", "refusal", "reasoning_content"), _tokens
+    )
 
     @property
     def content(self) -> list[TokenLogprob] | None:
@@ -266,7 +269,7 @@ class Logprobs(Lists):
 class Function(Object):
     """What is called; `arguments` is the JSON text as the model wrote it."""
 
-    required = ("name", "arguments")
+    required: ClassVar[tuple[str, ...]] = ("name", "arguments")
 
     name: str = ""
     arguments: str = ""
@@ -275,7 +278,7 @@ class Function(Object):
 class Custom(Object):
     """What a custom tool call calls, with free text as `input`."""
 
-    required = ("name", "input")
+    required: ClassVar[tuple[str, ...]] = ("name", "input")
 
     name: str = ""
     input: str = ""
@@ -284,7 +287,7 @@ class Custom(Object):
 class ToolCall(Object):
     """One tool call; `function` or `custom` is set, as `type` says."""
 
-    required = ("id", "type")
+    required: ClassVar[tuple[str, ...]] = ("id", "type")
 
     id: str = ""
     type: str = "function"
@@ -326,7 +329,7 @@ class Message(Object):
     `executed_tools`) keeps the name it was sent under.
     """
 
-    required = ("role", "content", "refusal")
+    required: ClassVar[tuple[str, ...]] = ("role", "content", "refusal")
 
     role: str = "assistant"
     content: str | list[Json] | None = None
@@ -367,7 +370,12 @@ class Message(Object):
 class Choice(Object):
     """One of the answers; `finish_reason` is None where none was sent."""
 
-    required = ("index", "message", "logprobs", "finish_reason")
+    required: ClassVar[tuple[str, ...]] = (
+        "index",
+        "message",
+        "logprobs",
+        "finish_reason",
+    )
 
     index: int = 0
     message: Message = field(default_factory=Message)
@@ -425,7 +433,13 @@ class Usage(Object):
 class ChatCompletion(Completion):
     """A whole chat completion, as the same request without `stream` returns it."""
 
-    required = ("id", "object", "created", "model", "choices")
+    required: ClassVar[tuple[str, ...]] = (
+        "id",
+        "object",
+        "created",
+        "model",
+        "choices",
+    )
 
     id: str = ""
     object: str = "chat.completion"

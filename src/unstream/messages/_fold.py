@@ -250,7 +250,7 @@ class MessagesFold(Fold[Message]):
         else:
             did = merge_usage(self._usage, usage)
         if did is not None:
-            self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            self.effects.append(("usage", usage, did))
         if any(value is not None for value in usage.values()):  # else it says nothing
             self._usage_source = source
 
