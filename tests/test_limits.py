@@ -124,3 +124,16 @@ def test_choices_and_calls_of_a_body_are_bounded() -> None:
     outcome = fold_reads([body], limits=Limits(tool_calls=4))
     assert outcome.limit == "tool_calls"
     assert len(outcome.calls) == 4
+
+
+def test_code_inside_a_text_is_not_weighed_as_values() -> None:
+    code = json.dumps([[n, [n]] for n in range(30_000)])
+    piece = {"function": {"name": "f", "arguments": code}, "type": "function"}
+    chunks = [
+        {"choices": [{"delta": {"tool_calls": [{"index": n, "id": f"c{n}", **piece}]}}]}
+        for n in range(12)
+    ]
+    rare = {"choices": [{"delta": {"content": code, "rare": [1]}}]}
+    outcome = outcome_of(rare, *chunks)
+    assert outcome.limit is None
+    assert len(outcome.calls) == 12

@@ -31,6 +31,7 @@ __all__ = [
     "read_object",
     "too_deep",
     "weigh",
+    "weigh_closely",
 ]
 
 Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
@@ -138,6 +139,11 @@ def weigh(payload: bytes) -> int:
     left = payload.translate(None, _WEIGHTLESS)  # in one pass, a third of three counts
     commas = left.count(b",")
     return len(payload) + _CONTAINER * (len(left) - commas) + _ITEM * commas
+
+
+def weigh_closely(payload: bytes) -> int:
+    """Do the same without what stands in strings, code say; ten times as slow."""
+    return weigh(_STRING.sub(b"", payload)) + len(payload)
 
 
 _WEIGHTLESS: Final = bytes(set(range(256)) - set(b"[{,"))

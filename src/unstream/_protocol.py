@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_deep, weigh
+from unstream._json import (
+    MAX_DEPTH,
+    SHALLOW,
+    Json,
+    count_halves,
+    mend,
+    too_deep,
+    weigh,
+    weigh_closely,
+)
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
@@ -201,12 +210,13 @@ class Fold(Generic[T]):
         """Say whether the values of a payload may be held; note the limit if not."""
         if len(data) <= self._light:
             return True
-        self._weighed = data, (weight := weigh(data))
-        if (
-            self._debt + weight - _EACH * len(data) <= _FREE
-            and self._held + weight <= self.limits.held_bytes
-        ):
-            return True
+        for measure in (weigh, weigh_closely):
+            self._weighed = data, (weight := measure(data))
+            if (
+                self._debt + weight - _EACH * len(data) <= _FREE
+                and self._held + weight <= self.limits.held_bytes
+            ):
+                return True
         self.limit = self.limit or "held_bytes"
         return False
 
@@ -215,6 +225,8 @@ class Fold(Generic[T]):
         known, weight = self._weighed
         if known is not data:
             weight = weigh(data)
+            if weight > _EACH * len(data):
+                weight = weigh_closely(data)
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)
