@@ -576,3 +576,19 @@ def test_an_input_that_is_too_deep_is_kept_as_text() -> None:
     written = '{"a":' * 200 + "1" + "}" * 200
     [block] = content_of(begin(0, CALL), input_json(0, written))
     assert block["partial_json"] == written
+
+
+def test_a_payload_without_a_type_is_what_its_name_says() -> None:
+    start = b'{"message":{"id":"m","role":"assistant","content":[],"usage":{}}}'
+    delta = b'{"index":0,"delta":{"text":"%s"}}'
+    names = [b"message_start", *[b"content_block_delta", b"ping"] * 20]
+    payloads = [start, *[delta % b"a", delta % b"lost"] * 20]
+    whole = b"".join(
+        map(b"event: %s\ndata: %s\n\n".__mod__, zip(names, payloads, strict=False))
+    )
+    for fast in (True, False):
+        accumulator = Accumulator(protocol=PROTOCOL, fast=fast)
+        accumulator.feed(whole)
+        message = accumulator.finish().completion
+        assert message is not None
+        assert message.to_dict()["content"] == [{"type": "text", "text": "a" * 20}]

@@ -117,6 +117,8 @@ class MessagesFold(Fold[Message]):
             else:
                 take(self, sent)
         self.finish_event(data)
+        if type(sent.get("type")) is not str:
+            self.record = None  # an equal payload of another name is another event
         if self.record is None:
             self._repeat = None
 
