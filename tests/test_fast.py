@@ -2,6 +2,7 @@
 
 import random
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,10 +12,16 @@ from hypothesis import strategies as st
 from tests import aimed
 from tests.aimed import one_of_each
 from tests.shapes import SHAPES, build
-from tests.strategies import cut, fold_plainly, fold_reads
+from tests.strategies import check_saved, cut, fold_plainly, fold_reads
 from unstream import Accumulator, Limits
 from unstream.chat._fold import ChatFold
 from unstream.sse import Run
+
+HERE: Final = Path(__file__).parent / "conformance"
+OTHERS: Final = {"gemini", "messages", "responses", "text_completions"}
+CONFORMANCE: Final = sorted(
+    path for path in HERE.glob("*/*.sse") if path.parent.name not in OTHERS
+)
 
 
 def event(payload: str, *values: object) -> bytes:
@@ -197,6 +204,15 @@ def test_no_road_changes_anything_of_a_long_stream(name: str) -> None:
     for step in (700, 1460, 65536):
         for fast in (True, False):
             assert told(data, None, [step], fast=fast) == [plain]
+
+
+@pytest.mark.parametrize(
+    "path", CONFORMANCE, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_no_road_changes_anything_of_the_conformance_set(path: Path) -> None:
+    data = path.read_bytes()
+    check_roads(data * 2, [97], look=False)
+    check_saved(fold_reads([data]))
 
 
 @pytest.fixture

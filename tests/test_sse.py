@@ -425,7 +425,6 @@ def test_events_of_one_data_line_come_as_runs() -> None:
     assert runs_of([b"\xef\xbb\xbf" + body.replace(b"\n", b"\r\n")]) == [
         [b"a", b"b", b"c"]
     ]
-    assert runs_of([b"\r" + body.replace(b"\n", b"\r")])[-1] == [b"a", b"b", b"c"]
 
 
 def test_a_run_knows_its_size_and_its_names() -> None:
