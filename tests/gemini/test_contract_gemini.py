@@ -560,6 +560,20 @@ def test_a_body_passes_as_it_is() -> None:
     assert not outcome.unfinished
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"a":\n{"candidates":[{}]}\n,',
+        b'[[\n{"candidates":[{}]}\n]]',
+        b'[{"a": "\n{"candidates":[{}]}\n"}]',
+    ],
+)
+def test_lines_of_an_element_are_no_payloads(body: bytes) -> None:
+    outcome = fold([body])
+    assert outcome.n_malformed == 1
+    assert outcome.completion is None
+
+
 def test_the_array_is_done_when_it_is_closed() -> None:
     assert fold([as_array([A])]).done
     assert not fold([as_array([A])[:-3]]).done

@@ -155,6 +155,7 @@ def test_what_is_no_stream_has_no_objects(body: bytes) -> None:
         (b'{"b":"%s"}\n{"c":3}' % (b"x" * 50), [b'{"c":3}']),
         (A + b'{"b":"%s"}\n\n' % (b"x" * 50) + A, [b'{"a":1}', b'{"a":1}']),
         (A + b'{"b":\n"%s"}\n\n' % (b"x" * 50) + A, [b'{"a":1}', b'{"a":1}']),
+        (A + b'data: %s\n{"b":2}\n\n' % (b"x" * 50) + A, [b'{"a":1}', b'{"a":1}']),
         (A + b'{\n"%s",\n"%s"}\n\n' % ((b"x" * 20,) * 2) + A, [b'{"a":1}', b'{"a":1}']),
     ],
 )

@@ -20,7 +20,9 @@ from unstream.gemini._fields import (
     to_index,
 )
 from unstream.gemini._parts import Parts
+from unstream.gemini._repeat import Look
 from unstream.gemini._schema import GenerateContentResponse
+from unstream.sse import Run
 
 __all__ = ["GeminiFold", "unwrap"]
 
@@ -37,6 +39,7 @@ _OURS: Final = (
 _BESIDE_ERROR: Final = (*_OURS, "createTime")
 # Of code execution in rounds: it comes after each round. 1 is its number.
 _STOP: Final = ("STOP", 1)
+_LF: Final = ord("\n")
 
 
 class GeminiFold(Fold[GenerateContentResponse]):
@@ -45,17 +48,44 @@ class GeminiFold(Fold[GenerateContentResponse]):
     kind = GenerateContentResponse
     name = "gemini"
 
-    __slots__ = ("_body", "_calls_left", "_candidates", "_id", "_top")
+    __slots__ = ("_body", "_calls_left", "_candidates", "_id", "_repeat", "_top")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
         self._candidates: dict[int, _Candidate] = {}
         self._calls_left = limits.tool_calls
+        self._repeat = Look()
         self._id: Json = None  # the newest responseId
         self._body: State | None = None  # a whole answer that was never streamed
 
     # --- Payloads ---------------------------------------------------------------------
+
+    def take(self, payloads: Run, at: int, like: int) -> int:
+        """Fold payloads; see `Fold.take`."""
+        look, alike = self._repeat, 0
+        is_named = payloads.names is not None
+        for place in range(at, len(payloads)):
+            data = payloads[place]
+            may_look = look.is_ready and not is_named and len(data) <= self._light
+            if may_look and look.take(data, self._top):
+                self.n_events += 1
+                self.revision += 1
+                self.record = None
+                continue
+            if _LF in data or (sent := self.read(data)) is None:
+                self.record = None
+                return place
+            self.n_events += 1
+            self.add(sent, data, payloads.name(place))
+            if self.record is None:
+                look.learn(data, self.effects)
+                alike = 0
+                continue
+            alike += 1
+            if alike >= like:
+                return place + 1
+        return len(payloads)
 
     def add(
         self,
@@ -68,6 +98,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
         """Fold a payload; see `Fold.add`."""
         effects = self.effects
         effects.clear()
+        self._repeat.is_ready = False
         if name or "candidates" not in sent or "error" in sent:
             found = self._look(sent, name)
             if found is None:
