@@ -301,6 +301,8 @@ class Accumulator(Generic[T]):
         """Take an event by itself."""
         data, name = event.data, event.event
         if name == "message":
+            if not data:
+                return
             if _LF not in data:
                 run = Run((data,))
                 run.size = len(data)

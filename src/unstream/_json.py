@@ -91,7 +91,7 @@ def parse(payload: bytes) -> Json:
     text = payload.decode("utf-8", "replace")
     try:
         return json.loads(
-            text, parse_constant=_null, parse_float=_finite, parse_int=_finite
+            text, parse_constant=_null, parse_float=_finite, parse_int=_integer
         )
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
@@ -100,9 +100,7 @@ def parse(payload: bytes) -> Json:
 def parse_whole(data: bytes | str) -> Json:
     """Parse JSON that was saved; raise ValueError where it is none."""
     try:
-        return mend(
-            parse(data.encode("utf-8", "replace") if isinstance(data, str) else data)
-        )
+        return mend(parse(mend(data).encode() if isinstance(data, str) else data))
     except Malformed as error:
         raise ValueError(str(error)) from None
 
@@ -154,10 +152,14 @@ def _null(_: str) -> None:
 
 
 def _finite(digits: str) -> float | None:
-    value = float(digits)
-    if math.isinf(value):
+    return None if math.isinf(value := float(digits)) else value
+
+
+def _integer(digits: str) -> int | None:
+    try:
+        return int(digits)
+    except ValueError:  # over 4,300 digits
         return None
-    return int(digits) if digits.lstrip("-").isdigit() else value
 
 
 # --- JSON inside of JSON --------------------------------------------------------------

@@ -106,7 +106,7 @@ def fold(
                 effects.append(did if type(did) is tuple else (key, value, did))
 
 
-def is_exact(sent: State, but: str = "") -> bool:
+def is_exact(sent: State, but: str | None = None) -> bool:
     """Say whether an object that Python holds to be equal is the same JSON.
 
     And whether to fold it once more would change nothing. Not so where 0 or 1 stand in
@@ -166,7 +166,9 @@ def first_count(state: State, key: str, value: Json) -> Did:
 
     `created` is a float where a server sends what Python's `time.time()` gives.
     """
-    if key in state or type(value) not in _NUMBERS or not value or not isfinite(value):
+    if key in state or type(value) not in _NUMBERS or not value:
+        return None
+    if type(value) is float and not isfinite(value):
         return None
     state[key] = int(value)
     return CHANGED

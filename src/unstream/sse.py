@@ -193,7 +193,7 @@ class Decoder:
             return
         tail, self._tail = self._tail, None
         if tail is not None:
-            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+            if tail[-1:] != b"\n" and 6 + len(tail) + len(block) <= self._limit:
                 yield from self._split(block, tail)
                 return
             self._read(b"data: " + tail)

@@ -120,9 +120,10 @@ class Calls(Grown):
         """Take the next piece of a call; say what it did, as a rule does."""
         piece = _Piece(sent)
         n, at_index = len(self._calls), self._by_index.get(piece.index)
+        newest = self._newest
         call = self._find(piece)
-        if call is None:
-            return None
+        if call is None:  # and where there was no room, what follows is lost, too
+            return None if newest is self._newest else CHANGED
         changed = n != len(self._calls)
         if piece.index is not None and call is not at_index:
             changed = True

@@ -257,17 +257,28 @@ class ChatFold(Fold[ChatCompletion]):
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
-        if identity:
-            if identity != self._id and identity != self._top.get("id", identity):
-                self.note("id_changed")
+        """Take note of an id as it is kept: see `first_id`."""
+        if type(identity) is int:
+            identity = str(identity)
+        if type(identity) is str and identity:
+            if identity != self._id:
+                if identity != self._top.get("id", identity):
+                    self.note("id_changed")
+                self.effects.append(("id", identity, CHANGED))
             self._id = identity
+
+    def _meet_delta(self, choice: "_Choice") -> None:
+        """Take note that a choice has deltas, so that its `text` is a twin."""
+        choice.has_delta = True
+        self.effects.append(("delta", None, CHANGED))
 
     def _add_plain_choice(self, sent: ChunkChoice, delta: Delta) -> None:
         choice = self._choices.get(sent.index or 0)
         if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
             return
         message, effects = choice.message, self.effects
-        choice.has_delta = True
+        if not choice.has_delta:
+            self._meet_delta(choice)
         n = len(effects)
         if delta.role is not None and "role" not in message:
             self._put(message, "role", delta.role)
@@ -406,7 +417,8 @@ class ChatFold(Fold[ChatCompletion]):
         if type(delta) is not dict:
             said = self._add_alone(choice, sent)
         else:
-            choice.has_delta = True
+            if not choice.has_delta:
+                self._meet_delta(choice)
             said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
         usage = sent.get("usage")
