@@ -190,7 +190,10 @@ class Accumulator(Generic[T]):
             self._read()
             if self._detector is not None:
                 self._decide(self._detector.close())
-            if not self._is_over():
+            # Most streams end between two events, with nothing left to take.
+            if not self._is_over() and (
+                self._body is not None or not self._decoder.idle
+            ):
                 self._end()
             self._outcome = self._judge()
         return self._outcome
@@ -205,11 +208,15 @@ class Accumulator(Generic[T]):
         if len(held) > 1:
             size = sum(map(len, held))
             self._most = min(_HELD, _ROOM * len(held) // (size + 1) + 1)
-            if self._body is None and self._decoder.idle and not self._is_over(size):
-                # Each feed may be an event, as most servers send them.
-                if n := self._skim(held, 0, size, framed=True):
-                    self._n_bytes += sum(map(len, held[:n]))
-                    del held[:n]
+            # Each feed may be an event, as most servers send them.
+            if (
+                self._body is None
+                and self._decoder.idle
+                and not self._is_over(size)
+                and (n := self._skim(held, 0, size, framed=True))
+            ):
+                self._n_bytes += sum(map(len, held[:n]))
+                del held[:n]
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         if self._detector is None:
@@ -227,8 +234,8 @@ class Accumulator(Generic[T]):
 
     def _read_data(self, data: bytes) -> None:
         """Read the next bytes, but for an event that has just begun."""
-        if not self._n_bytes:
-            self._first = data[:_FIRST]
+        if len(self._first) < _FIRST:
+            self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
         if self._is_over():
             data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
@@ -241,9 +248,10 @@ class Accumulator(Generic[T]):
                 else:
                     self._take_run(found)
         if self._body is not None:
-            if self._decoder.is_stream:
-                self._body = None
-            elif len(self._body) + len(data) > self._limits.event_bytes:
+            if (
+                self._decoder.is_stream
+                or len(self._body) + len(data) > self._limits.event_bytes
+            ):
                 self._body = None
             else:
                 self._body += data
@@ -293,6 +301,8 @@ class Accumulator(Generic[T]):
         """Take an event by itself."""
         data, name = event.data, event.event
         if name == "message":
+            if not data:
+                return
             if _LF not in data:
                 run = Run((data,))
                 run.size = len(data)
@@ -319,7 +329,7 @@ class Accumulator(Generic[T]):
         try:
             # Nothing but an object is folded; and an error may be anything.
             if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
-                raise Malformed("no object")
+                raise Malformed("no object")  # noqa: TRY301 - it is as if it were no JSON
             if not fold.has_room(bare):
                 fold.n_events += 1
                 return
@@ -375,6 +385,8 @@ class Accumulator(Generic[T]):
     # --- The end ----------------------------------------------------------------------
 
     def _end(self) -> None:
+        if self._is_over():
+            return
         so_far = self._n_malformed
         body = self._body
         for event in self._decoder.close(rest=True):

@@ -22,6 +22,8 @@ from unstream._structs import Object
 from unstream.sse import DEFAULT_LIMIT
 
 __all__ = [
+    "LOADERS",
+    "RESULTS",
     "Arguments",
     "Call",
     "Completion",
@@ -32,8 +34,6 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
-    "LOADERS",
-    "RESULTS",
     "ProviderError",
     "Record",
     "StreamError",
@@ -282,7 +282,7 @@ class Completion(Object):
         raise NotImplementedError
 
 
-T = TypeVar("T", bound=Completion, covariant=True)
+T = TypeVar("T", bound=Completion, covariant=True)  # noqa: PLC0105 - T, as all call it
 
 # What each protocol's streams fold to, by its name: each protocol adds its own. What
 # imports one by its name, for those that are not imported yet, is `_detect.load`.

@@ -347,3 +347,11 @@ def _streams(draw: DrawFn) -> bytes:
 
 
 streams: Final = _streams()
+
+# Bounds of bytes are the framing's, and tested there.
+limits: Final = st.just(Limits()) | st.builds(
+    Limits,
+    choices=st.integers(1, 3),
+    tool_calls=st.integers(1, 3),
+    held_bytes=st.sampled_from((2000, 1 << 30)),
+)

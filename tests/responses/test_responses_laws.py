@@ -20,10 +20,11 @@ from tests.responses.streams import (
     event_lists,
     fold_reads,
     frame,
+    limits,
     response,
     streams,
 )
-from tests.strategies import cut, limits, sizes
+from tests.strategies import cut, sizes
 from unstream import Accumulator, Ending, Limits, Outcome
 from unstream.responses import PROTOCOL, Response
 
