@@ -296,6 +296,83 @@ def _runs(draw: DrawFn) -> list[Event]:
     return [{**event, "delta": text} for text in texts]
 
 
+_FAMILIES: Final = (
+    *("output_text", "output_text", "refusal", "reasoning_summary_text"),
+    *("function_call_arguments", "shell_call_command", "robot_call_script"),
+)
+
+
+@st.composite
+def _addresses(draw: DrawFn) -> Event:
+    keys = {
+        "item_id": draw(st.sampled_from(("item_0", "item_0", "item_1", None))),
+        "output_index": draw(st.sampled_from((0, 0, 1, None))),
+        "content_index": draw(st.sampled_from((0, 0, 1, None))),
+        "summary_index": draw(st.sampled_from((None, None, 0, 1))),
+        "command_index": draw(st.sampled_from((None, None, 0, 1))),
+    }
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+@st.composite
+def _changes(draw: DrawFn) -> Event:
+    """Make an event that changes what the next delta would do."""
+    item = {
+        "id": draw(st.sampled_from(("item_0", "item_1"))),
+        "type": draw(st.sampled_from(("message", "function_call"))),
+        "content": [],
+    }
+    part = {"type": "output_text", "text": draw(st.sampled_from(("", "given")))}
+    keys: Event = {
+        "item": {"item": item},
+        "part": {"part": part},
+        "text": {"text": "whole", "arguments": "whole", "command": "whole"},
+        "annotation": {"annotation": {}},
+        "response": {"response": response()},
+        "none": {},
+    }
+    kind, what = draw(
+        st.sampled_from(
+            (
+                *(("output_item.added", "item"), ("output_item.done", "item")),
+                *(("content_part.added", "part"), ("content_part.done", "part")),
+                *(
+                    ("output_text.done", "text"),
+                    ("function_call_arguments.done", "text"),
+                ),
+                *(("shell_call_command.done", "text"), ("created", "response")),
+                *(
+                    ("output_text.annotation.added", "annotation"),
+                    ("completed", "none"),
+                ),
+                *(("in_progress", "response"), ("keepalive", "none")),
+            )
+        )
+    )
+    return ev(kind, **draw(_addresses()), **keys[what])
+
+
+@st.composite
+def _segments(draw: DrawFn) -> list[Event]:
+    """Give runs of deltas that are like each other, with changes between them."""
+    events: list[Event] = []
+    some = [
+        ev(f"{family}.delta", **draw(_addresses()))
+        for family in draw(st.lists(st.sampled_from(_FAMILIES), min_size=1, max_size=3))
+    ]
+    is_numbered, is_padded = draw(st.booleans()), draw(st.booleans())
+    for _ in range(draw(st.integers(1, 5))):
+        event = draw(st.sampled_from(some))
+        for _ in range(draw(st.sampled_from((1, 2, 5, 30)))):
+            if is_padded:
+                event = {**event, "obfuscation": "x" * (len(events) % 5)}
+            if is_numbered:
+                event = {**event, "sequence_number": len(events)}
+            events.append({**event, "delta": draw(st.sampled_from("abé\n😀"))})
+        events += draw(st.lists(_changes(), max_size=2))
+    return events
+
+
 def _mutated(draw: DrawFn, event: Event) -> list[Event]:
     """Return what comes in the place of an event: most often that event."""
     what = draw(st.integers(0, 19))
@@ -326,6 +403,7 @@ def _joined(lists: Iterable[list[Event]]) -> list[Event]:
 
 event_lists: Final = (
     _mutations()
+    | _segments()
     | st.lists(_loose, max_size=12)
     | st.lists(_runs() | st.lists(_loose, max_size=4), max_size=3).map(_joined)
 )

@@ -96,6 +96,22 @@ def test_a_kind_without_a_family_is_nothing(kind: str) -> None:
     assert folded(CREATED, {**text(output_index=0), "type": kind}) == response()
 
 
+def test_a_delta_without_an_address_has_no_place_in_a_response() -> None:
+    assert folded(CREATED, ev("audio.delta", delta="UklGRg==")) == response()
+
+
+def test_a_payload_of_two_lines_is_not_like_one_of_one_line() -> None:
+    body = frame([CREATED, *[text(output_index=0)] * 30], names=False)
+    # The second line is of no field that the standard knows.
+    odd = body.replace(b'", "delta": "a"', b'",\n"delta": "a"', 20)
+    assert odd.count(b'",\n') == 20
+    for fast in (True, False):
+        outcome = fold_reads([odd], fast=fast)
+        assert outcome.n_malformed == 20
+        assert outcome.completion is not None
+        assert outcome.completion.output_text == "a" * 10
+
+
 # --- The envelope ---------------------------------------------------------------------
 
 
