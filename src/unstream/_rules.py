@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from unstream._json import Json
+from unstream._json import Json, encode
 
 __all__ = [
     "ATOMS",
@@ -109,18 +109,16 @@ def fold(
 def is_exact(sent: State, but: str | None = None) -> bool:
     """Say whether an object that Python holds to be equal is the same JSON.
 
-    And whether to fold it once more would change nothing. Not so where 0 or 1 stand in
-    it, which are equal to false and true, or a list, which might be extended; the value
-    of `but` is not looked at.
+    And whether to fold it once more would change nothing. Not so where a number stands
+    in it, since 1 is equal to 1.0 and to true, or a list, which might be extended; an
+    integer under the key `but` is let pass.
     """
     for key, value in sent.items():
         kind = type(value)
-        if kind is not str and value is not None and key != but:
-            if kind is int:
-                if value in (0, 1):
-                    return False
-            elif kind is not dict or not is_exact(value):
-                return False
+        if kind is str or value is None or (kind is int and key == but):
+            continue
+        if kind is not dict or not is_exact(value):
+            return False
     return True
 
 
@@ -198,7 +196,7 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
     if (
         type(held) is type(value)
         and held == value
-        and (type(value) in _EXACT or repr(held) == repr(value))
+        and (type(value) in _EXACT or encode(held) == encode(value))
     ):
         return None
     state[key] = value

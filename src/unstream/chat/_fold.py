@@ -23,6 +23,7 @@ from unstream._rules import (
     Effect,
     Effects,
     State,
+    extend,
     fold,
     grow,
     is_exact,
@@ -84,6 +85,8 @@ _MORE_BESIDE: Final = tuple(
         *("finish_reason", "native_finish_reason"),
     )
 )
+# What is extended by anything, twice by the same.
+_EXTENDED: Final = frozenset(key for key, rule in CHOICE.items() if rule is extend)
 _NOTHING: Final = Chunk()
 _EMPTY: Final = Delta()
 # After so many events that were decoded in vain, so many are not.
@@ -303,12 +306,11 @@ class ChatFold(Fold[ChatCompletion]):
             if value:
                 said = self.has_content = True
         reason = sent.finish_reason
-        if reason or sent.native_finish_reason:
+        native = sent.native_finish_reason
+        if reason is not None or native is not None:
             choice.seen = None
-            for key in ("finish_reason", "native_finish_reason"):
-                if value := getattr(sent, key):
-                    CHOICE[key](choice.state, key, value)
-            effects.append(("finish_reason", None, CHANGED))
+            beside = {"finish_reason": reason, "native_finish_reason": native}
+            fold(choice.state, beside, CHOICE, last, effects)
         for key in _MORE_BESIDE:
             if (value := getattr(sent, key)) is not None:
                 choice.seen = None
@@ -428,7 +430,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self.effects.append(("usage", None, did))
         if sent != choice.seen:
             fold(choice.state, sent, CHOICE, last, self.effects)
-            choice.seen = sent if is_exact(sent) else None
+            same = is_exact(sent) and _EXTENDED.isdisjoint(sent)
+            choice.seen = sent if same else None
         if said:
             self.has_content = True
         if type(reason) is not str:
