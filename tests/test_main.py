@@ -329,16 +329,16 @@ GREETINGS = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_greeting_of_every_protocol_is_read(name: str) -> None:
     stream = GREETINGS[name]
-    for protocol in (name, "any"):
+    for protocol in (["--protocol", name], ["--protocol", "any"], []):
         for data in (stream, lines_of(stream)):
-            done = run(["--protocol", protocol, "--text"], data)
+            done = run([*protocol, "--text"], data)
             assert (done.returncode, done.stdout) == (0, b"Hi\n")
 
 
 @pytest.mark.parametrize("name", ["messages", "responses", "gemini"])
 def test_a_stream_that_is_no_chat_completion_says_what_it_is(name: str) -> None:
     for data in (GREETINGS[name], lines_of(GREETINGS[name])):
-        done = run([], data)
+        done = run(["--protocol", "chat"], data)
         assert (done.returncode, done.stdout) == (3, b"")
         assert done.stderr.decode() == (
             "unstream: foreign: this is a stream of another protocol: "

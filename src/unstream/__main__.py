@@ -122,8 +122,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         choices=(*NAMES, "any"),
-        default="chat",
-        help="what the streams are of; any: find out (default: chat)",
+        default="any",
+        help="what the streams are of; any, the default: find out",
     )
     parser.add_argument(
         "--limit",
