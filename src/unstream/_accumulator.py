@@ -292,7 +292,7 @@ class Accumulator(Generic[T]):
                 for event in self._decoder.reread(data):
                     self._take(event)
             else:
-                self._take_odd(data, payloads.name(at - 1))
+                self._take_odd(data, payloads.name(at - 1) if payloads.names else "")
             fold.record = None
         if done:
             fold.n_events += 1
@@ -329,24 +329,17 @@ class Accumulator(Generic[T]):
             fold.n_events += 1
             fold.stop()
             return
+        # Nothing but an object is folded; and an error may be anything.
+        if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
+            self._pass_over(data, bare, name)
+            return
+        if not fold.has_room(bare):
+            fold.n_events += 1
+            return
         try:
-            # Nothing but an object is folded; and an error may be anything.
-            if name != "error" and (bare[0] != _OPEN or bare[-1] != _CLOSE):
-                raise Malformed("no object")  # noqa: TRY301 - it is as if it were no JSON
-            if not fold.has_room(bare):
-                fold.n_events += 1
-                return
             sent = parse(bare)
         except Malformed:
-            if _LF in bare and self._split(bare, name):
-                return
-            fold.n_events += 1
-            self._n_malformed += 1
-            if name == "error":
-                self._n_malformed -= 1
-                fold.fail(data.decode("utf-8", "replace"))
-            else:
-                fold.note("malformed")
+            self._pass_over(data, bare, name)
             return
         fold.n_events += 1
         fold.has_halves = True
@@ -357,6 +350,17 @@ class Accumulator(Generic[T]):
         else:
             self._note_characters(bare, sent)
             fold.add(sent, bare, name, exact=False)
+
+    def _pass_over(self, data: bytes, bare: bytes, name: str) -> None:
+        """Take a payload that is no JSON, or no object."""
+        if _LF in bare and self._split(bare, name):
+            return
+        self._fold.n_events += 1
+        if name == "error":
+            self._fold.fail(data.decode("utf-8", "replace"))
+        else:
+            self._n_malformed += 1
+            self._fold.note("malformed")
 
     def _note_characters(self, data: bytes, sent: Json) -> None:
         """Note why an object was not read by the strict decoder."""
