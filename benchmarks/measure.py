@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks import bare
 from tests.shapes import Shape
-from unstream import Accumulator, Ending, Outcome
+from unstream import Accumulator, ChatCompletion, Ending, Outcome
 
 __all__ = [
     "FEEDS",
@@ -67,7 +67,7 @@ def show(figures: Iterable[Figure]) -> None:
         print(f"{name:40} {way:14} {values}{mark}", flush=True)
 
 
-def fold(pieces: Iterable[bytes], *, fast: bool = True) -> Outcome:
+def fold(pieces: Iterable[bytes], *, fast: bool = True) -> Outcome[ChatCompletion]:
     """Fold a stream given as the feeds it arrives in, the completion included."""
     accumulator = Accumulator() if fast else Accumulator(**_PLAIN)
     for data in pieces:
@@ -75,7 +75,7 @@ def fold(pieces: Iterable[bytes], *, fast: bool = True) -> Outcome:
     return accumulator.finish()
 
 
-def check(shape: Shape, outcome: Outcome) -> None:
+def check(shape: Shape, outcome: Outcome[ChatCompletion]) -> None:
     """Raise AssertionError unless the fold gave the shape's known answer."""
     assert outcome.ending is Ending.COMPLETE
     assert outcome.completion is not None

@@ -197,7 +197,18 @@ _TAME: Final = 10
 # equal in Python and not in JSON.
 _VALUES: Final = (
     *(b"1", b"true", b"1.0", b"2", b"2.0", b"0", b"false", b"-0.0", b"0.0", b"37"),
-    *(b'"s"', b'"t"', b'""', b"null", b"[]", b"[ ]", b"{}", b"[1]", b"[true]", b"[1.0]"),
+    *(
+        b'"s"',
+        b'"t"',
+        b'""',
+        b"null",
+        b"[]",
+        b"[ ]",
+        b"{}",
+        b"[1]",
+        b"[true]",
+        b"[1.0]",
+    ),
     *(b'{"n":1}', b'{"n":true}', b'{"n":2,"o":null}', b'{"n":2}', b'{"n": 2}'),
     *(b'{"total_tokens":3}', b'{"total_tokens":3,"d":{"x":null}}', b'{"o":1,"n":2}'),
     *(b'[{"token":"a"}]', b' [{"token" : "\\""}] ', b'[{"token":"b"},1]', b"[3, 4]"),

@@ -630,7 +630,10 @@ def fold_plainly(
     """Fold by the ordinary road alone: what any other road must agree with."""
     accumulator = Accumulator(protocol=_PLAINLY, limits=limits, fast=False)
     accumulator.feed(body)
-    return accumulator.finish()
+    outcome = accumulator.finish()
+    if outcome.foreign == PROTOCOL.name:  # it takes itself for another
+        outcome = msgspec.structs.replace(outcome, foreign=None)
+    return outcome
 
 
 def stream(*sent: Json) -> bytes:

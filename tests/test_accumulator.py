@@ -281,7 +281,9 @@ def test_duplicate_keys_are_the_last() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "9" * 5000]
+    "number",
+    ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "9" * 5000],
+    ids=lambda number: f"{number[:9]} ({len(number)})",
 )
 @pytest.mark.parametrize("strange", ["", ',"x":1'], ids=["known", "strange"])
 def test_numbers_that_json_has_not_cost_no_text(number: str, strange: str) -> None:

@@ -79,7 +79,7 @@ END: Final = say({}, "tool_calls") + DONE
 WHOLE: Final = {"ending": "complete", "message": {"content": "Hello"}, "n_malformed": 0}
 
 
-def outcomes(*stream: bytes) -> Iterator[Outcome]:
+def outcomes(*stream: bytes) -> Iterator[Outcome[Any]]:
     """Fold a stream whole, in pieces of seven bytes, and byte by byte."""
     data = b"".join(stream)
     for step in (len(data) or 1, 7, 1):
@@ -98,7 +98,7 @@ def strict(value: Json) -> Json:
     return ("boolean", value) if isinstance(value, bool) else value
 
 
-def shown(outcome: Outcome) -> Row:
+def shown(outcome: Outcome[Any]) -> Row:
     """Lay out an outcome so that a row can name a part of it."""
     whole = outcome.completion
     completion = None if whole is None else whole.to_dict()
@@ -1569,7 +1569,7 @@ def test_what_is_noted(name: str) -> None:
             assert 0 <= note.event <= outcome.n_events
 
 
-def codes(outcome: Outcome) -> set[str]:
+def codes(outcome: Outcome[Any]) -> set[str]:
     return {note.code for note in outcome.notes}
 
 

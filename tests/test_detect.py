@@ -156,8 +156,11 @@ def test_an_outcome_of_any_protocol_is_saved_and_loaded(name: str) -> None:
 
 def test_an_outcome_is_loaded_where_its_protocol_was_never_used() -> None:
     saved = fold(read("messages"), 99, protocol=ANY).to_json()
-    code = "import sys, unstream; print(unstream.Outcome.from_json(sys.stdin.read()).record.text)"
-    done = subprocess.run(
+    code = (
+        "import sys, unstream;"
+        "print(unstream.Outcome.from_json(sys.stdin.read()).record.text)"
+    )
+    done = subprocess.run(  # noqa: S603 - the code stands above
         [sys.executable, "-c", code], input=saved, capture_output=True, check=True
     )
     assert done.stdout.strip() == b"Let me look that up."

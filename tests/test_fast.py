@@ -1,6 +1,8 @@
 """The fast roads give what the tables give, whatever is aimed at them."""
 
 import random
+from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,10 +12,16 @@ from hypothesis import strategies as st
 from tests import aimed
 from tests.aimed import one_of_each
 from tests.shapes import SHAPES, build
-from tests.strategies import cut, fold_plainly, fold_reads
+from tests.strategies import check_saved, cut, fold_plainly, fold_reads
 from unstream import Accumulator, Limits
 from unstream.chat._fold import ChatFold
 from unstream.sse import Run
+
+HERE: Final = Path(__file__).parent / "conformance"
+OTHERS: Final = {"gemini", "messages", "responses", "text_completions"}
+CONFORMANCE: Final = sorted(
+    path for path in HERE.glob("*/*.sse") if path.parent.name not in OTHERS
+)
 
 
 def event(payload: str, *values: object) -> bytes:
@@ -89,7 +97,7 @@ def test_a_key_that_comes_changes_and_goes_is_seen(
         one = aimed.event(variant.replace(b"@", b"b"))
         parts += [one * 2, like * 2, one, like * 3]
     check_roads(b"".join(parts), [200], look=False)
-    for variant, other in zip(variants, variants[1:], strict=False):
+    for variant, other in pairwise(variants):
         one, two = (aimed.event(v.replace(b"@", b"c")) for v in (variant, other))
         check_roads(like * 14 + one * 14 + two * 2 + one * 14, [500], look=False)
 
@@ -148,8 +156,11 @@ KNOTS: Final = [
     ),
     # A usage of its own in each choice.
     *(
-        '{"choices":[{"index":' + index + ',"delta":{"content":"%d,"},"usage":{"a":'
-        + count + "}}]}"
+        '{"choices":[{"index":'
+        + index
+        + ',"delta":{"content":"%d,"},"usage":{"a":'
+        + count
+        + "}}]}"
         for index in "01"
         for count in "05"
     ),
@@ -193,6 +204,15 @@ def test_no_road_changes_anything_of_a_long_stream(name: str) -> None:
     for step in (700, 1460, 65536):
         for fast in (True, False):
             assert told(data, None, [step], fast=fast) == [plain]
+
+
+@pytest.mark.parametrize(
+    "path", CONFORMANCE, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_no_road_changes_anything_of_the_conformance_set(path: Path) -> None:
+    data = path.read_bytes()
+    check_roads(data * 2, [97], look=False)
+    check_saved(fold_reads([data]))
 
 
 @pytest.fixture
@@ -554,6 +574,47 @@ ROWS: Final = {
         )
     },
     "a usage that is no UTF-8": [b'data: {"choices":[],"usage":{"n":"\xff"}}\n\n'],
+    "a text without a delta, before the first delta and after": [
+        event('{"choices":[{"index":0,%s}]}', said)
+        for said in (
+            *['"text":"a"'] * 15,
+            '"delta":{"content":"\\ud83d"}',
+            *['"text":"b"'] * 15,
+            '"delta":{"content":"c"}',
+            *['"text":"d"'] * 15,
+        )
+    ],
+    "ids by turns": [
+        event('{"id":"%s","choices":[{"delta":{"content":"c"}}]}', identity)
+        for identity in ("a", *"bbab" * 6, *"ab" * 20, *"ac" * 20)
+    ],
+    "ids that are no text": [
+        event('{"id":%s,"choices":[{"delta":{"content":"c"}}]}', identity)
+        for identity in ("37", "37", '"s"', *["37"] * 20, *["1", "true", "1.0"] * 9)
+    ],
+    "two equal in Python and not as they are written": [
+        event('{"choices":[{"delta":{"content":"c"}%s}]%s}', beside, top)
+        for beside, top in (
+            *[("", ',"x":2'), ("", ',"x":2.0')] * 2,
+            *[(',"x":2', ""), (',"x":2.0', "")] * 2,
+            *[("", ',"created":true'), ("", ',"created":1.0'), ("", ',"created":0')],
+        )
+    ],
+    "what is extended by what is no list": [
+        event('{"choices":[{"delta":{"content":"c"},"token_ids":%s}]}', ids)
+        for ids in ("2", "2", '{"a":5}', '{"a":5}', "2.0", '"s"', '"s"', "[2]", "[2]")
+    ],
+    "a reason that is empty": [
+        event('{"choices":[{"delta":{"content":"c"},"native_finish_reason":"%s"}]}', r)
+        for r in ("", "", "stop", "", "stop")
+    ],
+    "content of parts, then of text": [
+        event('{"choices":[{"delta":{"content":%s}}]}', content)
+        for content in ('"a"',) * 15
+        + ('["p"]',)
+        + ('"b"',) * 15
+        + ('[{"x":1}]', '"c"') * 9
+    ],
     "keys of ours": [
         event('{"id":"a","*%s":%s,"choices":[{"delta":{"content":"c"}}]}', key, value)
         for key in ("extra", "absent")
@@ -571,3 +632,20 @@ def test_each_went_wrong_once(name: str) -> None:
     data = b"".join(ROWS[name])
     for step in (*range(1, 400, 37), len(data)):
         check_roads(data, [step], look=len(data) < 10_000)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_call_that_was_refused_takes_its_pieces_with_it(fast: bool) -> None:  # noqa: FBT001
+    def piece(call: str) -> bytes:
+        return event('{"choices":[{"delta":{"tool_calls":[%s]}}]}', call)
+
+    like = piece('{"function":{"arguments":"x"}}')
+    refused = piece('{"index":7,"id":"b","function":{"name":"g","arguments":""}}')
+    body = like * 20 + refused + like * 20
+    limits = Limits(tool_calls=1)
+    plain = fold_plainly(body, limits=limits)
+    [call] = plain.calls
+    assert call.text == "x" * 20
+    for step in (300, len(body)):
+        reads = cut(body, [step])
+        assert repr(fold_reads(reads, limits=limits, fast=fast)) == repr(plain)

@@ -188,9 +188,9 @@ def test_afold_chunks_does_the_same_for_an_async_iterable() -> None:
     partial = asyncio.run(afold_chunks(adrip(sent[:1]), incomplete=True))
     assert partial == fold_chunks(sent[:1], incomplete=True)
     with pytest.raises(TypeError, match="is no async iterable"):
-        asyncio.run(afold_chunks(sent))  # type: ignore[arg-type]
+        asyncio.run(afold_chunks(sent))  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="is an async iterable: use afold"):
-        fold_chunks(adrip(sent))  # type: ignore[arg-type]
+        fold_chunks(adrip(sent))  # type: ignore[call-overload]
 
 
 def test_each_takes_the_protocol() -> None:
@@ -206,7 +206,7 @@ def test_each_takes_the_protocol() -> None:
 
 
 def test_chunks_of_another_protocol_are_a_mistake_in_the_call() -> None:
-    with pytest.raises(TypeError, match="these are no chunks of the protocol chat"):
+    with pytest.raises(TypeError, match="no chunk of the protocol chat"):
         fold_chunks([{"type": "message_start"}, {"type": "message_stop"}])
 
 

@@ -76,7 +76,10 @@ def test_values_over_the_limit_are_left_out_and_the_rest_counts() -> None:
         [chunk({"reasoning": "x" * 500, "x": "y" * 500})] * 100,
         [chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 400}}]})]
         * 100,
-        [{**chunk({}), "usage": {"total_tokens": n, "x": {"y": n}}} for n in range(500)],
+        [
+            {**chunk({}), "usage": {"total_tokens": n, "x": {"y": n}}}
+            for n in range(500)
+        ],
         [{**chunk({}), "x": {"a": [n]}, "y": [n]} for n in range(500)],
         [chunk({}, stop_reason={"a": n}) for n in range(500)],
     ],
@@ -95,7 +98,9 @@ def test_text_is_not_counted_nor_is_what_takes_the_place_of_another(
 @pytest.mark.parametrize(
     "body",
     [
-        json.dumps({"object": "chat.completion", "choices": [{"message": BIG}]}).encode(),
+        json.dumps(
+            {"object": "chat.completion", "choices": [{"message": BIG}]}
+        ).encode(),
         json.dumps({"error": BIG}).encode(),
         json.dumps({"id": "x", **chunk(BIG)}).encode(),
     ],
@@ -119,3 +124,16 @@ def test_choices_and_calls_of_a_body_are_bounded() -> None:
     outcome = fold_reads([body], limits=Limits(tool_calls=4))
     assert outcome.limit == "tool_calls"
     assert len(outcome.calls) == 4
+
+
+def test_code_inside_a_text_is_not_weighed_as_values() -> None:
+    code = json.dumps([[n, [n]] for n in range(30_000)])
+    piece = {"function": {"name": "f", "arguments": code}, "type": "function"}
+    chunks = [
+        {"choices": [{"delta": {"tool_calls": [{"index": n, "id": f"c{n}", **piece}]}}]}
+        for n in range(12)
+    ]
+    rare = {"choices": [{"delta": {"content": code, "rare": [1]}}]}
+    outcome = outcome_of(rare, *chunks)
+    assert outcome.limit is None
+    assert len(outcome.calls) == 12

@@ -1,7 +1,7 @@
 """A protocol is added from outside, by following `docs/design.md`: Cohere's v2 chat."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from msgspec import field
@@ -11,13 +11,12 @@ from unstream._json import Json
 from unstream._outcome import Completion, judge, may_run
 from unstream._protocol import Fold, Protocol, error_in
 from unstream._rules import Rules, State, concat, fold, last, merge, settle
-from unstream._structs import Object
 
 
 class Answer(Completion):
     """What Cohere's v2 chat answers without `stream`."""
 
-    required = ("id", "message", "finish_reason")
+    required: ClassVar[tuple[str, ...]] = ("id", "message", "finish_reason")
 
     id: str = ""
     message: dict[str, Json] = field(default_factory=dict)
@@ -59,7 +58,12 @@ class AnswerFold(Fold[Answer]):
         self._parts: dict[tuple[str, int], State] = {}  # by list and index
 
     def add(
-        self, sent: State, data: bytes, name: str = "", *, exact: bool = True
+        self,
+        sent: State,
+        data: bytes,
+        name: str = "",  # noqa: ARG002
+        *,
+        exact: bool = True,  # noqa: ARG002
     ) -> None:
         self.effects.clear()
         kind = sent.get("type")
@@ -94,7 +98,7 @@ class AnswerFold(Fold[Answer]):
         if part.get("text") or part.get("thinking"):
             self.has_content = True
 
-    def judge(self, *, cut_off: bool) -> Ending:
+    def judge(self, *, cut_off: bool) -> Ending:  # noqa: ARG002
         if self.done:
             return Ending.COMPLETE
         return Ending.TRUNCATED if self._message or self._parts else Ending.EMPTY
@@ -105,7 +109,7 @@ class AnswerFold(Fold[Answer]):
     def usage_source(self) -> str | None:
         return "usage" if "usage" in self._top else None
 
-    def read_body(self, sent: State) -> bool:
+    def read_body(self, sent: State) -> bool:  # noqa: ARG002
         return False
 
     def plain(self) -> State | None:
@@ -131,19 +135,27 @@ COHERE: Final[Protocol[Answer]] = Protocol("cohere", AnswerFold, claims)
 EVENTS: Final = [
     b'{"type":"message-start","id":"c1","delta":{"message":{"role":"assistant"}}}',
     b'{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"Look it up."}}}',
-    b'{"type":"content-start","index":0,"delta":{"message":{"content":'
-    b'{"type":"text","text":""}}}}',
+    (
+        b'{"type":"content-start","index":0,"delta":{"message":{"content":'
+        b'{"type":"text","text":""}}}}'
+    ),
     *(
         b'{"type":"content-delta","index":0,"delta":{"message":{"content":'
         b'{"text":"word %d "}}}}' % n
         for n in range(50)
     ),
-    b'{"type":"tool-call-start","index":0,"delta":{"message":{"tool_calls":{"id":"t1",'
-    b'"type":"function","function":{"name":"find","arguments":""}}}}}',
-    b'{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":'
-    b'{"function":{"arguments":"{\\"q\\": 1}"}}}}}',
-    b'{"type":"message-end","delta":{"finish_reason":"TOOL_CALL","usage":'
-    b'{"tokens":{"input_tokens":3,"output_tokens":5}}}}',
+    (
+        b'{"type":"tool-call-start","index":0,"delta":{"message":{"tool_calls":{"id":"t1",'
+        b'"type":"function","function":{"name":"find","arguments":""}}}}}'
+    ),
+    (
+        b'{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":'
+        b'{"function":{"arguments":"{\\"q\\": 1}"}}}}}'
+    ),
+    (
+        b'{"type":"message-end","delta":{"finish_reason":"TOOL_CALL","usage":'
+        b'{"tokens":{"input_tokens":3,"output_tokens":5}}}}'
+    ),
 ]
 STREAM: Final = b"".join(b"data: " + event + b"\n\n" for event in EVENTS)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.strategies import cut, grains, sizes, streams
 from unstream import sse
-from unstream.sse import BytesLike, Decoder, Event
+from unstream.sse import BytesLike, Decoder, Event, Run
 
 
 def decode(body: bytes, into: list[int] | None = None, **options: Any) -> list[Event]:
@@ -333,6 +334,31 @@ def test_after_a_lost_line_the_name_is_not_kept() -> None:
     assert decode(body, limit=100) == [Event("message", b"b")]
 
 
+@pytest.mark.parametrize(
+    "head", [b"", b"data: a\n\n", b"event: e\ndata: a\n\n", b":\n"]
+)
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: " + b"x" * 14 + b"\n\n",
+        b"data:" + b"x" * 15 + b"\n\n",
+        b"event: e\ndata: " + b"x" * 14 + b"\n\n",
+        b"data: " + b"x" * 14 + b"\ndata: y\n\n",
+        b"data: " + b"x" * 14 + b"\n\ndata: z\n\n",
+    ],
+)
+def test_the_limit_is_the_same_at_any_cut(head: bytes, event: bytes) -> None:
+    body = head + event + event
+    for limit in range(12, 80):
+        whole = Decoder(limit=limit)
+        events = whole.feed(body)
+        for at in range(1, len(body)):
+            for reads in ([body[:at], body[at:]], cut(body, [at])):
+                decoder = Decoder(limit=limit)
+                found = [one for data in reads for one in decoder.feed(data)]
+                assert (found, decoder.n_skipped) == (events, whole.n_skipped)
+
+
 def test_a_line_over_the_limit_is_not_held() -> None:
     decoder = Decoder(limit=10_000)
     piece = b"x" * 4096
@@ -383,3 +409,49 @@ def test_an_event_is_a_value() -> None:
     with pytest.raises(AttributeError):
         Event("message", b"a").data = b""  # type: ignore[misc]
     assert sse.DEFAULT_LIMIT == 64 * 1024 * 1024
+
+
+# --- Runs -----------------------------------------------------------------------------
+
+
+def runs_of(reads: list[bytes]) -> list[list[bytes] | Event]:
+    decoder = Decoder()
+    return [found for data in reads for found in decoder.read(data)]
+
+
+def test_events_of_one_data_line_come_as_runs() -> None:
+    body = b"data: a\n\ndata: b\n\ndata: c\n\n"
+    assert runs_of([body]) == [[b"a", b"b", b"c"]]
+    assert runs_of([b"\xef\xbb\xbf" + body.replace(b"\n", b"\r\n")]) == [
+        [b"a", b"b", b"c"]
+    ]
+
+
+def test_a_run_knows_its_size_and_its_names() -> None:
+    named = b"event: x\ndata: a\n\nevent: y\ndata: bc\n\n"
+    [run] = runs_of([b"data: a\n\ndata: bc\n\n"])
+    assert isinstance(run, Run)
+    assert (run.size, run.names, run.name(0)) == (3, None, "")
+    [run] = runs_of([named])
+    assert isinstance(run, Run)
+    assert run == [b"a", b"bc"]
+    assert (run.name(0), run.name(1)) == ("x", "y")
+
+
+def test_an_event_named_error_is_never_in_a_run() -> None:
+    body = b"event: x\ndata: a\n\nevent: error\ndata: b\n\nevent: x\ndata: c\n\n"
+    found = runs_of([body])
+    assert Event("error", b"b") in found
+    assert [list(run) for run in found if isinstance(run, Run)] == [[b"a"], [b"c"]]
+
+
+@given(
+    st.lists(
+        st.sampled_from((b"data: a", b"data: b\ndata: c", b": x", b"")), max_size=9
+    ),
+    sizes,
+)
+def test_the_size_of_a_run_is_its_length(lines: list[bytes], into: list[int]) -> None:
+    for run in runs_of(cut(b"\n\n".join([*lines, b""]), into)):
+        if isinstance(run, Run) and run.size:
+            assert run.size == sum(map(len, run))

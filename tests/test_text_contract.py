@@ -56,6 +56,8 @@ def columns(*rows: tuple[str, Json, Json, int]) -> Row:
 
 
 HELLO: Final = say("Hel") + say("lo", "stop")
+NO_USAGES: Final[list[Any]] = [None, {}, "n/a", 8, []]
+NO_TEXTS: Final[list[Any]] = [None, "", True, [], {}]
 WHOLE: Final = {"ending": "complete", "text": "Hello", "n_malformed": 0}
 
 
@@ -181,7 +183,7 @@ def check(stream: list[bytes], expected: Row) -> None:
                 {**WHOLE, "usage_source": None, "top": {"usage": MISSING}},
                 id=f"no usage: {json.dumps(usage)}",
             )
-            for usage in (None, {}, "n/a", 8, [])
+            for usage in NO_USAGES
         ),
         pytest.param(
             [
@@ -248,7 +250,7 @@ def test_the_completion(stream: list[bytes], expected: Row) -> None:
             pytest.param(
                 [say(text), say("Hello", "stop")], WHOLE, id=f"no text: {text!r}"
             )
-            for text in (None, "", True, [], {})
+            for text in NO_TEXTS
         ),
         pytest.param(
             [sent({**ENVELOPE, "choices": [{"finish_reason": "stop"}]})],

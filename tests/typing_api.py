@@ -9,8 +9,12 @@ from starlette.applications import Starlette
 
 import unstream
 import unstream.asgi
+import unstream.gemini
 import unstream.httpx
-from unstream import sse, usage
+import unstream.messages
+import unstream.responses
+import unstream.text
+from unstream import chat, sse, usage
 
 
 def bytes_in(reads: Iterator[bytes], views: list[memoryview]) -> None:
@@ -23,27 +27,61 @@ def bytes_in(reads: Iterator[bytes], views: list[memoryview]) -> None:
         unstream.fold(reads, limits=unstream.Limits(choices=1)), unstream.ChatCompletion
     )
     unstream.fold("text")  # type: ignore[arg-type]
-    unstream.fold(b"", unstream.Limits())  # type: ignore[call-arg]
+    unstream.fold(b"", unstream.Limits())  # type: ignore[call-overload]
 
 
 async def bytes_in_later(reads: AsyncIterator[bytes]) -> None:
     assert_type(await unstream.afold(reads), unstream.ChatCompletion)
-    await unstream.afold(b"")  # type: ignore[arg-type]
+    await unstream.afold(b"")  # type: ignore[call-overload]
 
 
 def chunks_in(chunks: list[dict[str, Any]]) -> None:
     assert_type(unstream.fold_chunks(chunks), unstream.ChatCompletion)
     assert_type(unstream.fold_chunks(iter([object()])), unstream.ChatCompletion)
+    assert_type(unstream.fold_chunks(chunks, incomplete=True), unstream.ChatCompletion)
+
+
+async def chunks_in_later(chunks: AsyncIterator[dict[str, Any]]) -> None:
+    assert_type(await unstream.afold_chunks(chunks), unstream.ChatCompletion)
+    assert_type(
+        await unstream.afold_chunks(chunks, incomplete=True), unstream.ChatCompletion
+    )
+
+
+def other_protocols(reads: Iterator[bytes], chunks: list[dict[str, Any]]) -> None:
+    """What comes out is of the protocol that is asked for."""
+    assert_type(unstream.fold(reads, protocol=chat.PROTOCOL), unstream.ChatCompletion)
+    assert_type(
+        unstream.fold(reads, protocol=unstream.text.PROTOCOL),
+        unstream.text.TextCompletion,
+    )
+    assert_type(
+        unstream.fold_chunks(chunks, protocol=unstream.text.PROTOCOL),
+        unstream.text.TextCompletion,
+    )
+    assert_type(unstream.text.fold(reads), unstream.text.TextCompletion)
+    assert_type(unstream.messages.fold(reads), unstream.messages.Message)
+    assert_type(unstream.responses.fold(reads), unstream.responses.Response)
+    assert_type(unstream.gemini.fold(reads), unstream.gemini.GenerateContentResponse)
+    accumulator = unstream.Accumulator(protocol=unstream.text.PROTOCOL)
+    assert_type(accumulator, unstream.Accumulator[unstream.text.TextCompletion])
+    assert_type(accumulator.finish().unwrap(), unstream.text.TextCompletion)
+    unstream.Accumulator(protocol="text")  # type: ignore[call-overload]
 
 
 def step_by_step() -> None:
-    accumulator = unstream.Accumulator(limits=unstream.Limits(), express=False)
+    accumulator = unstream.Accumulator(limits=unstream.Limits(), fast=False)
     accumulator.feed(b"")
     accumulator.add({"choices": []})
     accumulator.feed("text")  # type: ignore[arg-type]
     assert_type(accumulator.snapshot(), unstream.ChatCompletion | None)
     outcome = accumulator.finish()
-    assert_type(outcome, unstream.Outcome)
+    assert_type(outcome, unstream.Outcome[unstream.ChatCompletion])
+    assert_type(outcome.protocol, str)
+    assert_type(outcome.foreign, str | None)
+    assert_type(outcome.unfinished, tuple[int, ...])
+    assert_type(outcome.notes, tuple[unstream.Note, ...])
+    assert_type(outcome.calls, tuple[unstream.Call, ...])
     assert_type(outcome.ending, unstream.Ending)
     assert_type(outcome.completion, unstream.ChatCompletion | None)
     assert_type(outcome.error, Any)
@@ -54,6 +92,13 @@ def step_by_step() -> None:
     assert_type(outcome.n_events, int)
     assert_type(outcome.n_malformed, int)
     assert_type(outcome.unwrap(), unstream.ChatCompletion)
+    assert_type(outcome.to_dict(), dict[str, Any])
+    assert_type(outcome.to_json(), bytes)
+    assert_type(unstream.Outcome.from_json(b""), unstream.Outcome[Any])
+    for call in outcome.calls:
+        assert_type(call.arguments, unstream.Arguments)
+        assert_type(call.runnable, bool)
+        assert_type(call.value, Any)
     outcome.done = True  # type: ignore[misc]
 
 
@@ -64,6 +109,9 @@ def the_completion(completion: unstream.ChatCompletion) -> None:
     assert_type(completion.extra, dict[str, Any])
     assert_type(completion.to_dict(), dict[str, Any])
     assert_type(completion.to_json(), bytes)
+    assert_type(unstream.ChatCompletion.from_json(b""), unstream.ChatCompletion)
+    assert_type(unstream.ChatCompletion.from_dict({}), unstream.ChatCompletion)
+    assert_type(completion.calls(), tuple[unstream.Call, ...])
     [choice] = completion.choices
     assert_type(choice, unstream.Choice)
     assert_type(choice.index, int)
@@ -95,11 +143,11 @@ def errors() -> None:
         unstream.fold(b"")
     except (
         *(unstream.TruncatedStream, unstream.ProviderError, unstream.EmptyStream),
-        unstream.LimitExceeded,
+        *(unstream.ForeignStream, unstream.LimitExceeded),
     ):
         pass
     except unstream.StreamError as error:
-        assert_type(error.outcome, unstream.Outcome)
+        assert_type(error.outcome, unstream.Outcome[Any])
 
 
 def events() -> None:
@@ -120,7 +168,7 @@ def events() -> None:
 
 
 def watching(reads: Iterator[bytes], views: list[memoryview]) -> None:
-    def note(outcome: unstream.Outcome) -> None:
+    def note(outcome: unstream.Outcome[Any]) -> None:
         assert_type(outcome.undecoded, str | None)
         assert_type(outcome.timing, unstream.Timing | None)
         if outcome.timing is not None:
@@ -128,7 +176,7 @@ def watching(reads: Iterator[bytes], views: list[memoryview]) -> None:
             assert_type(outcome.timing.first_content, float | None)
             assert_type(outcome.timing.total, float)
 
-    async def anote(outcome: unstream.Outcome) -> None: ...
+    async def anote(outcome: unstream.Outcome[Any]) -> None: ...
 
     assert_type(unstream.tee(reads, note), Generator[bytes, None, None])
     assert_type(unstream.tee(views, note), Generator[memoryview, None, None])
@@ -138,16 +186,18 @@ def watching(reads: Iterator[bytes], views: list[memoryview]) -> None:
 
 
 async def watching_later(reads: AsyncIterator[bytes]) -> None:
-    async def anote(outcome: unstream.Outcome) -> None: ...
+    async def anote(outcome: unstream.Outcome[Any]) -> None: ...
 
-    def note(outcome: unstream.Outcome) -> None: ...
+    def note(outcome: unstream.Outcome[Any]) -> None: ...
 
     assert_type(unstream.atee(reads, note), AsyncGenerator[bytes, None])
     assert_type(unstream.atee(reads, anote), AsyncGenerator[bytes, None])
 
 
 def clients(client: httpx.Client, later: httpx2.AsyncClient) -> None:
-    async def note(request: httpx2.Request, outcome: unstream.Outcome) -> None: ...
+    async def note(
+        outcome: unstream.Outcome[Any], exchange: unstream.Exchange
+    ) -> None: ...
 
     observed = unstream.httpx.observe(client, lambda *_: None)
     assert_type(observed, httpx.Client)
@@ -161,7 +211,7 @@ def applications() -> None:
 
 
 def gateway(reads: Iterator[bytes], later: AsyncIterator[memoryview]) -> None:
-    assert_type(usage.ask(b"{}"), tuple[bytes, bool])
+    assert_type(usage.ask(b"{}"), tuple[bytes, usage.Asked])
     usage.ask("{}")  # type: ignore[arg-type]
     keep = usage.Filter()
     assert_type(keep.feed(memoryview(b"")), bytes)

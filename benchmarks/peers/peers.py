@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from benchmarks import measure
-from unstream import Outcome
+from unstream import ChatCompletion, Outcome
 
 __all__ = ["PEERS", "Completion", "Loaded", "Peer", "load", "versions"]
 
@@ -45,7 +45,7 @@ class Peer(NamedTuple):
 
 
 def _unstream() -> Loaded:
-    def read(outcome: Outcome) -> Completion:
+    def read(outcome: Outcome[ChatCompletion]) -> Completion:
         return outcome.completion.to_dict() if outcome.completion else {}
 
     return Loaded(measure.fold, read)

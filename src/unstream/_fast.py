@@ -4,9 +4,6 @@ Deleting this file, and its call in `_accumulator`, changes nothing but the spee
 knows neither chunks nor protocols: it sees payloads, and what the fold says that one of
 them did.
 
-*Operations wanted.* Learn from a payload that was folded in the ordinary way; take
-payloads after it, as long as they are like it, by appending their texts.
-
 *Goals.* Half the cost of a bare decode, since the text is cut out of many payloads by
 methods of bytes and decoded once. Nothing is ever written before all of it was checked.
 
@@ -17,14 +14,13 @@ between: `fold.revision` tells. What lies between prefix and suffix is cut out o
 payloads, joined, and decoded as one JSON string.
 
 *Warning.* What could make the sum of the strings differ from the strings is looked for
-in `_decode`; where anything is found the payloads go the ordinary way, so that a fault
-is counted where it is.
+in `_decode`; where any is found the payloads go the ordinary way, one by one.
 """
 
 import re
 from collections.abc import Sequence
 from io import StringIO
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -37,8 +33,7 @@ _TAIL: Final = b"\n\n"
 _MOST: Final = 8  # templates at a time: interleaved choices, each tried in turn
 # A template costs about 5 microseconds, and spares about half of one a payload.
 _WORTH: Final = 12
-# Templates in a row that may bring nothing; after that one is only made where so many
-# payloads in a row were like each other.
+# Templates in a row that may bring nothing; then so many payloads must be alike first.
 _CREDIT: Final = 8
 _MANY: Final = 64
 # As many payloads are tried as one; the number grows while that succeeds.
@@ -50,14 +45,13 @@ _ENDING: Final = 4  # finish_reason, usage, what a provider adds
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 
-_CUT_ESCAPE: Final = re.compile(
-    rb"\\(?:u(?![0-9a-fA-F]{4})|u[dD][89abAB]..(?:\n|$)|\n|$)"
-)
+_CUT: Final = re.compile(rb"\\(?:u(?![0-9a-fA-F]{4})|u[dD][89abAB]..(?:\n|$)|\n|$)")
 _decode_text: Final = msgspec.json.Decoder(str).decode
 
 # A string of a payload: where it starts and ends, and the text that it was appended to,
 # or None where it was forgotten.
 _Hole = tuple[int, int, StringIO | None]
+_Lines = Sequence[bytes]
 
 
 class _Fold(Protocol):
@@ -65,7 +59,7 @@ class _Fold(Protocol):
 
     n_events: int
     revision: int
-    record: list[tuple[str, object, object]] | None
+    record: list[tuple[str, Any, Any]] | None
 
 
 class _Template:
@@ -79,16 +73,27 @@ class _Template:
         prefix, suffix = payload[:start], payload[last_end:]
         self.middle = payload[end:next_start]
         self.sinks = [sink for _, _, sink in holes]
-        self.plain = prefix, suffix, len(prefix) + len(suffix)
-        prefix, suffix = _HEAD + prefix, suffix + _TAIL
-        self.framed = prefix, suffix, len(prefix) + len(suffix)
+        self.plain = prefix, suffix
+        self.framed = _HEAD + prefix, suffix + _TAIL
 
-    def read(self, bodies: list[bytes], size: int) -> list[str]:
-        """Decode what stood between prefix and suffix, `size` bytes in all.
+    def ends(self, *, framed: bool) -> tuple[bytes, bytes]:
+        """Return what stands before and behind, in a payload or an event."""
+        return self.framed if framed else self.plain
+
+    def fits(self, line: bytes, *, framed: bool) -> bool:
+        """Say whether a line is of this template, but for faults in its texts."""
+        prefix, suffix = self.ends(framed=framed)
+        return line.startswith(prefix) and line.endswith(suffix) and self.middle in line
+
+    def read(self, lines: _Lines, size: int, *, framed: bool) -> list[str]:
+        """Decode the texts of lines, `size` bytes in all.
 
         Raises ValueError where one of them is not of this template.
         """
+        prefix, suffix = self.framed if framed else self.plain
         middle = self.middle
+        size -= len(lines) * (len(prefix) + len(suffix) + len(middle))
+        bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         if not middle:
             columns = [bodies]
         elif self.sinks[-1] is None:
@@ -105,23 +110,11 @@ class _Template:
         joined = [b"".join(column) for column in columns]
         # Only if each had its prefix, its middle and its suffix are the sizes equal:
         # one that lacks any of them is left longer.
-        if sum(map(len, joined)) != size - len(bodies) * len(self.middle):
+        if sum(map(len, joined)) != size:
             raise ValueError("not of this template")
         if len(joined) == 2 and self.sinks[1] is None and joined[1].isalnum():  # noqa: PLR2004
             return [_decode(columns[0], joined[0]), ""]  # padding needs no decoding
         return [*map(_decode, columns, joined)]
-
-    def part(self, body: bytes) -> tuple[bytes, ...]:
-        """Part what stood between prefix and suffix; () where that does not fit."""
-        middle = self.middle
-        if not middle:
-            return (body,)
-        if self.sinks[-1] is not None:
-            text, found, other = body.partition(middle)
-            return (text, other) if found else ()
-        body, _, padding = body.rpartition(b'"')
-        text = body.removesuffix(middle[:-1])
-        return (text, padding) if len(text) != len(body) else ()
 
     def write(self, texts: list[str]) -> None:
         """Append texts where they belong."""
@@ -131,7 +124,7 @@ class _Template:
 
 
 class FastPath:
-    """The templates of one stream."""
+    """The templates of one stream, the newest first."""
 
     __slots__ = ("_credit", "_revision", "_templates", "_window")
 
@@ -142,17 +135,14 @@ class FastPath:
         self._window = _WINDOW
 
     def wait(self, n_left: int) -> int:
-        """Say how many like payloads in a row are to be folded before one is learned.
-
-        More than are left, where that is not worth it.
-        """
+        """Say how many like payloads are to be folded before one is learned."""
         if n_left <= _WORTH:
             return n_left + 1
         return 1 if self._credit > 0 else _MANY
 
     def run(
         self,
-        lines: Sequence[bytes],
+        lines: _Lines,
         at: int,
         fold: _Fold,
         *,
@@ -170,9 +160,8 @@ class FastPath:
         if fold.record and at and not framed:
             self._learn(lines[at - 1], fold.record)
             fold.record = None
-        templates = self._templates
         start, n, window = at, len(lines), self._window
-        while at < n and templates:
+        while at < n and self._templates:
             some = lines if not at and n <= window else lines[at : at + window]
             taken = self._take_all(some, size if some is lines else 0, framed=framed)
             if not taken:
@@ -184,12 +173,12 @@ class FastPath:
             # So that what is tried in vain is in proportion to what is not.
             window = min(2 * (window if taken == len(some) else taken), _WIDE)
         self._window = window
-        if at > start:
+        fold.n_events += at - start
+        if at - start >= _WORTH:
             self._credit = _CREDIT
-            fold.n_events += at - start
         return at
 
-    def _learn(self, payload: bytes, record: list[tuple[str, object, object]]) -> None:
+    def _learn(self, payload: bytes, record: list[tuple[str, Any, Any]]) -> None:
         """Make a template of a payload that did what the record says."""
         self._credit -= 1
         if _BACKSLASH in payload or len(record) > 2:  # noqa: PLR2004
@@ -210,22 +199,18 @@ class FastPath:
                 return
             holes.append((start, end, did if isinstance(did, StringIO) else None))
         holes.sort(key=lambda hole: hole[0])
-        if not any(sink for _, _, sink in holes):
-            return
         if len(holes) == 2 and holes[0][1] >= holes[1][0]:  # noqa: PLR2004
             return
-        new = _Template(payload, holes)
-        like = new.plain, new.middle
-        others = [t for t in self._templates if (t.plain, t.middle) != like]
-        self._templates = [new, *others[: _MOST - 1]]
+        sinks = [sink for _, _, sink in holes if sink is not None]
+        if sinks:
+            # A text has one template, so that its pieces stay in order.
+            kept = [t for t in self._templates if not any(x in t.sinks for x in sinks)]
+            self._templates = [_Template(payload, holes), *kept[: _MOST - 1]]
 
-    def _take_all(self, lines: Sequence[bytes], size: int, *, framed: bool) -> int:
-        """Take lines, if all of them are of the newest template; return how many.
-
-        But for some at the end: a run of events ends with two or three of other kinds.
-        """
+    def _take_all(self, lines: _Lines, size: int, *, framed: bool) -> int:
+        """Take lines of the newest template, but for some of other kinds at the end."""
         template = self._templates[0]
-        prefix, suffix, around = template.framed if framed else template.plain
+        prefix, _ = template.ends(framed=framed)
         stop = len(lines)
         if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
             return 0
@@ -235,71 +220,53 @@ class FastPath:
                 return 0
         if stop < len(lines):
             lines, size = lines[:stop], 0
-        bodies = [line.removeprefix(prefix).removesuffix(suffix) for line in lines]
         try:
-            texts = template.read(
-                bodies, (size or sum(map(len, lines))) - stop * around
-            )
+            texts = template.read(lines, size or sum(map(len, lines)), framed=framed)
         except ValueError:
             return 0
         template.write(texts)
         return stop
 
-    def _take_each(self, lines: Sequence[bytes], *, framed: bool) -> int:
-        """Take lines while each is of one of the templates; return how many."""
-        templates = self._templates
-        # Strings by the text that they are appended to, so that they stay in order.
-        columns: dict[int, tuple[StringIO | None, list[bytes]]] = {
-            id(sink): (sink, []) for t in templates for sink in t.sinks
-        }
-        shapes = [
-            (
-                *(t.framed if framed else t.plain),
-                t,
-                *(columns[id(x)][1] for x in t.sinks),
-            )
-            for t in templates
-        ]
-        # Interleaved choices follow each other in the same order again and again.
-        follow = [*range(-1, len(shapes) - 1)]
-        taken, which, before = 0, 0, -1
-        for line in lines:
-            if which != before:
-                prefix, suffix, around, template, first, *second = shapes[which]
-            body = line.removeprefix(prefix).removesuffix(suffix)
-            parts = len(line) - len(body) == around and template.part(body)
-            if not parts:
-                for which, shape in enumerate(shapes):
-                    prefix, suffix, around, template, first, *second = shape
-                    body = line.removeprefix(prefix).removesuffix(suffix)
-                    parts = len(line) - len(body) == around and template.part(body)
-                    if parts:
-                        break
-                else:
-                    break
-                follow[before] = which
-            first.append(parts[0])
-            if second:
-                second[0].append(parts[1])
-            taken += 1
-            before = which
-            which = follow[which]
+    def _take_each(self, lines: _Lines, *, framed: bool) -> int:
+        """Take lines up to one that is of none of the templates; return how many."""
+        found = {t.ends(framed=framed): t for t in reversed(self._templates)}
+        # What tells the templates apart is nearly always one byte: the index.
+        low, high = min(found)[0], max(found)[0]
+        start, stop = 0, min(len(prefix) for prefix, _ in found)
+        differ = int.from_bytes(low[:stop], "big") ^ int.from_bytes(high[:stop], "big")
+        if differ:
+            start = stop - (differ.bit_length() + 7) // 8
+            if len({prefix[start] for prefix, _ in found}) == len(found):
+                stop = start + 1
+        by_key = {prefix[start:stop]: t for (prefix, _), t in found.items()}
+        groups: dict[bytes, list[bytes]] = {key: [] for key in by_key}
         try:
-            texts = [
-                (sink, _decode(bodies, b"".join(bodies)))
-                for sink, bodies in columns.values()
+            for line in lines:
+                groups[line[start:stop]].append(line)
+        except KeyError:
+            pass  # as far as that, then
+        try:
+            read = [
+                (t, t.read(some, sum(map(len, some)), framed=framed))
+                for t, some in zip(by_key.values(), groups.values(), strict=True)
+                if some
             ]
-        except ValueError:  # nothing was written: the half, to come near to the fault
-            half = lines[: taken // 2]
-            if half:
-                return self._take_each(half, framed=framed)
-            self._templates = []  # so that it is not tried again at each fault
-            self._credit = 0
-            return 0
-        for sink, text in texts:
-            if sink is not None:
-                sink.write(text)
-        return taken
+        except ValueError:
+            lines = lines[: sum(map(len, groups.values()))]
+            n = 0
+            for line in lines:
+                if not by_key[line[start:stop]].fits(line, framed=framed):
+                    break
+                n += 1
+            else:  # a fault in a text: the half, to come near to it
+                n = len(lines) // 2
+                if not n:
+                    self._templates = []  # so that it is not tried again at each fault
+                    self._credit = 0
+            return self._take_each(lines[:n], framed=framed) if n else 0
+        for template, texts in read:
+            template.write(texts)
+        return sum(map(len, groups.values()))
 
 
 def _find_key(payload: bytes, name: bytes) -> int:
@@ -325,7 +292,7 @@ def _decode(bodies: list[bytes], joined: bytes) -> str:
     """
     if _BACKSLASH in joined or _QUOTE in joined:
         clean = b"\n".join(bodies).replace(b"\\\\", b"")
-        if clean.count(b'"') != clean.count(b'\\"') or _CUT_ESCAPE.search(clean):
+        if clean.count(b'"') != clean.count(b'\\"') or _CUT.search(clean):
             raise ValueError("not the body of a string")
     if not joined.isascii():
         b"\n".join(bodies).decode()

@@ -38,7 +38,7 @@ def fold(
     """
     accumulator = Accumulator(protocol=protocol, limits=limits)
     if isinstance(source, bytes | bytearray | memoryview):
-        accumulator.feed(source)
+        accumulator.feed(source)  # pyright: ignore[reportArgumentType]
     else:
         for data in _iterate(source):
             accumulator.feed(data)
@@ -137,9 +137,7 @@ def _add(accumulator: Accumulator[Any], chunk: Any) -> None:
     accumulator.add(chunk)
 
 
-def _conclude(
-    accumulator: Accumulator[Any], kind: str, *, incomplete: bool
-) -> Any:
+def _conclude(accumulator: Accumulator[Any], kind: str, *, incomplete: bool) -> Any:
     outcome = accumulator.finish()
     if incomplete and outcome.ending is Ending.TRUNCATED and outcome.completion:
         return outcome.completion

@@ -31,6 +31,7 @@ __all__ = [
     "read_object",
     "too_deep",
     "weigh",
+    "weigh_closely",
 ]
 
 Json: TypeAlias = Any  # a value as JSON has it: the one honest Any of this package
@@ -90,7 +91,7 @@ def parse(payload: bytes) -> Json:
     text = payload.decode("utf-8", "replace")
     try:
         return json.loads(
-            text, parse_constant=_null, parse_float=_finite, parse_int=_finite
+            text, parse_constant=_null, parse_float=_finite, parse_int=_integer
         )
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
@@ -99,9 +100,7 @@ def parse(payload: bytes) -> Json:
 def parse_whole(data: bytes | str) -> Json:
     """Parse JSON that was saved; raise ValueError where it is none."""
     try:
-        return mend(
-            parse(data.encode("utf-8", "replace") if type(data) is str else data)
-        )
+        return mend(parse(mend(data).encode() if isinstance(data, str) else data))
     except Malformed as error:
         raise ValueError(str(error)) from None
 
@@ -127,8 +126,8 @@ def too_deep(payload: bytes) -> bool:
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
-# What CPython 3.11 needs for a container, as it is held and once more as a Struct of the
-# result (an empty annotation: 400 bytes), and for a key or an item that is none.
+# What CPython 3.11 needs for a container, as it is held and once more as a Struct of
+# the result (an empty annotation: 400 bytes), and for a key or an item that is none.
 _CONTAINER: Final = 480
 _ITEM: Final = 192
 
@@ -140,6 +139,17 @@ def weigh(payload: bytes) -> int:
     return len(payload) + _CONTAINER * (len(left) - commas) + _ITEM * commas
 
 
+def weigh_closely(payload: bytes) -> int:
+    """Do the same without what stands in long strings, which may be code; slower."""
+    weight = weigh(payload)
+    for found in _STRING.finditer(payload):
+        start, end = found.span()
+        if end - start > _TEXT:
+            weight -= weigh(payload[start:end]) - (end - start)
+    return weight
+
+
+_TEXT: Final = 64  # a shorter one is not worth to be looked at
 _WEIGHTLESS: Final = bytes(set(range(256)) - set(b"[{,"))
 
 
@@ -148,10 +158,14 @@ def _null(_: str) -> None:
 
 
 def _finite(digits: str) -> float | None:
-    value = float(digits)
-    if math.isinf(value):
+    return None if math.isinf(value := float(digits)) else value
+
+
+def _integer(digits: str) -> int | None:
+    try:
+        return int(digits)
+    except ValueError:  # over 4,300 digits
         return None
-    return int(digits) if digits.lstrip("-").isdigit() else value
 
 
 # --- JSON inside of JSON --------------------------------------------------------------
@@ -176,7 +190,7 @@ def read_object(text: str) -> Json:
         if b"\\u" not in data or too_deep(data):
             raise
     try:
-        return mend(json.loads(text, parse_constant=_refuse))
+        return mend(json.loads(text, parse_constant=_refuse, parse_float=_double))
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
@@ -187,7 +201,7 @@ _CUT: Final = re.compile(
     r"|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z"
 )
 _WORD: Final = re.compile(r"[-+.\w]*\Z", re.ASCII)
-_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
+_CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,4}\Z")
 
 
 def is_prefix(text: str) -> bool:
@@ -198,7 +212,7 @@ def is_prefix(text: str) -> bool:
         if error.msg.startswith("Unterminated string"):
             return True
         if error.msg.startswith("Invalid \\u"):
-            return _CUT_ESCAPE.search(text) is not None
+            return _CUT_ESCAPE.match(text, error.pos - 1) is not None
         if error.pos >= len(text):
             return True
         word = _WORD.search(text)
@@ -207,6 +221,12 @@ def is_prefix(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
+
+
+def _double(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        _refuse(digits)
+    return value
 
 
 def _refuse(name: str) -> NoReturn:

@@ -16,7 +16,7 @@ from unstream._json import Json, dump, mend, read
 from unstream._rules import CHANGED, HELD, Did, Grown
 from unstream._structs import Text
 
-__all__ = ["GrownLists", "Lists"]
+__all__ = ["GrownLists", "JsonArray", "Lists"]
 
 
 class Lists(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
@@ -76,47 +76,11 @@ class Lists(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
         return type(self), (self.lists,)
 
 
-class GrownLists(Grown):
-    """Lists of one object that grow from piece to piece; `kind` is what they become."""
+class JsonArray:
+    """A JSON array as text, which grows by the items of others.
 
-    __slots__ = ("_kind", "_texts")
-
-    def __init__(self, kind: type[Lists]) -> None:
-        self._kind = kind
-        self._texts: dict[str, _Array | bytes | None] = {}
-
-    def add(self, sent: Mapping[str, Json]) -> Did:
-        """Extend lists; of anything else keep the last, until there is a list."""
-        known = len(self._texts)
-        for name, value in sent.items():
-            key = mend(name)
-            held = self._texts.get(key)
-            if value is None:
-                self._texts.setdefault(key, None)
-            elif type(value) is list:
-                if not isinstance(held, _Array):
-                    held = self._texts[key] = _Array()
-                held.extend(_write(value))
-            elif not isinstance(held, _Array):
-                self._texts[key] = _write(value)
-        # Text takes what it is long, a key takes more.
-        return CHANGED if len(self._texts) == known else HELD
-
-    def result(self) -> Lists | None:
-        """Return a copy of the lists so far; None where no list came."""
-        held = self._texts.values()
-        if not any(isinstance(value, _Array) for value in held):
-            return None
-        return self._kind(
-            {
-                key: value.text() if isinstance(value, _Array) else value or b"null"
-                for key, value in self._texts.items()
-            }
-        )
-
-
-class _Array:
-    """A JSON array as text; `text` hands out the one buffer without a copy."""
+    `text` hands out the one buffer without a copy.
+    """
 
     __slots__ = ("_text",)
 
@@ -137,6 +101,45 @@ class _Array:
         text = self._text.getvalue()
         self._text.seek(-1, SEEK_END)  # the next item goes there
         return text
+
+
+class GrownLists(Grown):
+    """Lists of one object that grow from piece to piece; `kind` is what they become."""
+
+    __slots__ = ("_kind", "_texts")
+
+    def __init__(self, kind: type[Lists]) -> None:
+        self._kind = kind
+        self._texts: dict[str, JsonArray | bytes | None] = {}
+
+    def add(self, sent: Mapping[str, Json]) -> Did:
+        """Extend lists; of anything else keep the last, until there is a list."""
+        known = len(self._texts)
+        for name, value in sent.items():
+            key = mend(name)
+            held = self._texts.get(key)
+            if value is None:
+                self._texts.setdefault(key, None)
+            elif type(value) is list:
+                if not isinstance(held, JsonArray):
+                    held = self._texts[key] = JsonArray()
+                held.extend(_write(value))
+            elif not isinstance(held, JsonArray):
+                self._texts[key] = _write(value)
+        # Text takes what it is long, a key takes more.
+        return CHANGED if len(self._texts) == known else HELD
+
+    def result(self) -> Lists | None:
+        """Return a copy of the lists so far; None where no list came."""
+        held = self._texts.values()
+        if not any(isinstance(value, JsonArray) for value in held):
+            return None
+        return self._kind(
+            {
+                key: value.text() if isinstance(value, JsonArray) else value or b"null"
+                for key, value in self._texts.items()
+            }
+        )
 
 
 def _write(value: Json) -> bytes:

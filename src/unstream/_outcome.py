@@ -22,6 +22,8 @@ from unstream._structs import Object
 from unstream.sse import DEFAULT_LIMIT
 
 __all__ = [
+    "LOADERS",
+    "RESULTS",
     "Arguments",
     "Call",
     "Completion",
@@ -32,8 +34,6 @@ __all__ = [
     "Limits",
     "Note",
     "Outcome",
-    "LOADERS",
-    "RESULTS",
     "ProviderError",
     "Record",
     "StreamError",
@@ -159,6 +159,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def value(self) -> Json:
         """Parse the arguments; None where they are not `whole`, or free text."""
+        if self.arguments is not Arguments.WHOLE:
+            return None  # of Gemini, half of an object is one, too
         try:
             value = read_object(self.text)
         except Malformed:
@@ -280,7 +282,7 @@ class Completion(Object):
         raise NotImplementedError
 
 
-T = TypeVar("T", bound=Completion, covariant=True)
+T = TypeVar("T", bound=Completion, covariant=True)  # noqa: PLC0105 - T, as all call it
 
 # What each protocol's streams fold to, by its name: each protocol adds its own. What
 # imports one by its name, for those that are not imported yet, is `_detect.load`.

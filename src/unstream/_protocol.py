@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from unstream._json import MAX_DEPTH, SHALLOW, Json, count_halves, mend, too_deep, weigh
+from unstream._json import (
+    MAX_DEPTH,
+    SHALLOW,
+    Json,
+    count_halves,
+    mend,
+    too_deep,
+    weigh,
+    weigh_closely,
+)
 from unstream._outcome import Completion, Ending, Limits, Note
 from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
@@ -150,12 +159,14 @@ class Fold(Generic[T]):
         alike = 0
         for place in range(at, len(payloads)):
             data = payloads[place]
-            if _LF in data or (sent := self.read(data)) is None:
+            sent = None if _LF in data else self.read(data)
+            if sent is None:
                 self.record = None
                 return place
             self.n_events += 1
             self.add(sent, data, payloads.name(place) if payloads.names else "")
-            alike = 0 if self.record is None else alike + 1
+            # mypy does not know that `add` sets it.
+            alike = 0 if self.record is None else alike + 1  # type: ignore[redundant-expr]
             if alike >= like:
                 return place + 1
         return len(payloads)
@@ -163,14 +174,14 @@ class Fold(Generic[T]):
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
         size = len(data)
-        # Only an object is held; `[DONE]` is none.
-        if size > self._light and (
-            data.lstrip()[:1] != b"{" or not self.has_room(data)
+        if size > self._light and not self.admits(data):
+            return None
+        if (
+            size >= SHALLOW
+            and data.count(b"{") + data.count(b"[") > MAX_DEPTH
+            and too_deep(data)
         ):
             return None
-        if size >= SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-            if too_deep(data):
-                return None
         try:
             sent = _decode(data)
         except _REFUSED:
@@ -191,16 +202,21 @@ class Fold(Generic[T]):
             self.revision += 1
         self.record = record
 
+    def admits(self, data: bytes) -> bool:
+        """Say whether a payload may be an object, and its values may be held."""
+        return data.lstrip()[:1] == b"{" and self.has_room(data)
+
     def has_room(self, data: bytes) -> bool:
         """Say whether the values of a payload may be held; note the limit if not."""
         if len(data) <= self._light:
             return True
-        self._weighed = data, (weight := weigh(data))
-        if (
-            self._debt + weight - _EACH * len(data) <= _FREE
-            and self._held + weight <= self.limits.held_bytes
-        ):
-            return True
+        for measure in (weigh, weigh_closely):
+            self._weighed = data, (weight := measure(data))
+            if (
+                self._debt + weight - _EACH * len(data) <= _FREE
+                and self._held + weight <= self.limits.held_bytes
+            ):
+                return True
         self.limit = self.limit or "held_bytes"
         return False
 
@@ -209,6 +225,8 @@ class Fold(Generic[T]):
         known, weight = self._weighed
         if known is not data:
             weight = weigh(data)
+            if weight > _EACH * len(data):
+                weight = weigh_closely(data)
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)
@@ -235,6 +253,8 @@ class Fold(Generic[T]):
 
     def notes(self) -> tuple[Note, ...]:
         """Return what was noted, in the order of its first sight."""
+        if not self._notes:
+            return ()
         return tuple(Note(code, *seen) for code, seen in self._notes.items())
 
     def result(self) -> T | None:

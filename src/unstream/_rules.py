@@ -26,16 +26,17 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from unstream._json import Json
+from unstream._json import Json, encode
 
 __all__ = [
+    "ATOMS",
     "CHANGED",
     "DROPPED",
+    "HELD",
     "Deed",
     "Did",
     "Effect",
     "Effects",
-    "HELD",
     "Grown",
     "Rule",
     "Rules",
@@ -74,8 +75,9 @@ CHANGED: Final = Effect.CHANGED
 HELD: Final = Effect.HELD
 
 State: TypeAlias = dict[str, Any]
-# What an event did: a key, its value, and what its rule said.
-Deed: TypeAlias = tuple[str, Json, StringIO | Effect]
+# What an event did: a key, its value, and what its rule said; or, where the fold of a
+# protocol appends to something else than a text, that.
+Deed: TypeAlias = tuple[str, Json, Any]
 Effects: TypeAlias = list[Deed]
 Did: TypeAlias = StringIO | Effect | Deed | None
 Rule: TypeAlias = Callable[[State, str, Json], Did]
@@ -104,21 +106,19 @@ def fold(
                 effects.append(did if type(did) is tuple else (key, value, did))
 
 
-def is_exact(sent: State, but: str = "") -> bool:
+def is_exact(sent: State, but: str | None = None) -> bool:
     """Say whether an object that Python holds to be equal is the same JSON.
 
-    And whether to fold it once more would change nothing. Not so where 0 or 1 stand in
-    it, which are equal to false and true, or a list, which might be extended; the value
-    of `but` is not looked at.
+    And whether to fold it once more would change nothing. Not so where a number stands
+    in it, since 1 is equal to 1.0 and to true, or a list, which might be extended; an
+    integer under the key `but` is let pass.
     """
     for key, value in sent.items():
         kind = type(value)
-        if kind is not str and value is not None and key != but:
-            if kind is int:
-                if value in (0, 1):
-                    return False
-            elif kind is not dict or not is_exact(value):
-                return False
+        if kind is str or value is None or (kind is int and key == but):
+            continue
+        if kind is not dict or not is_exact(value):
+            return False
     return True
 
 
@@ -141,7 +141,7 @@ def ignore(state: State, key: str, value: Json) -> None:
     """Pass over what is folded elsewhere, or is the same whatever was sent."""
 
 
-def drop(state: State, key: str, value: Json) -> Did:
+def drop(state: State, key: str, value: Json) -> Did:  # noqa: ARG001
     """Forget it: padding against traffic analysis, or a twin of another value."""
     return DROPPED if type(value) is str else None
 
@@ -164,7 +164,9 @@ def first_count(state: State, key: str, value: Json) -> Did:
 
     `created` is a float where a server sends what Python's `time.time()` gives.
     """
-    if key in state or type(value) not in _NUMBERS or not value or not isfinite(value):
+    if key in state or type(value) not in _NUMBERS or not value:
+        return None
+    if type(value) is float and not isfinite(value):
         return None
     state[key] = int(value)
     return CHANGED
@@ -191,9 +193,12 @@ def last_non_null(state: State, key: str, value: Json) -> Did:
     held = state.get(key)
     # By the text of containers and floats: 1, 1.0 and True are equal in Python and not
     # in JSON, nor are the two zeros.
-    if type(held) is type(value) and held == value:
-        if type(value) in _EXACT or repr(held) == repr(value):
-            return None
+    if (
+        type(held) is type(value)
+        and held == value
+        and (type(value) in _EXACT or encode(held) == encode(value))
+    ):
+        return None
     state[key] = value
     return HELD if held is None else CHANGED
 
@@ -272,23 +277,23 @@ _EXACT: Final = (str, int, bool)
 # --- The result -----------------------------------------------------------------------
 
 # What is its own plain value: most of all there is, told apart by one lookup.
-_ATOMS: Final = frozenset((str, int, float, bool, type(None)))
+ATOMS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 def settle(value: Any) -> Json:
     """Return the plain value of a state: a copy, so that the fold may go on."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return value
     if kind is StringIO:
         return value.getvalue()
     if kind is dict:
         return {
-            key: inner if type(inner) in _ATOMS else settle(inner)
+            key: inner if type(inner) in ATOMS else settle(inner)
             for key, inner in value.items()
         }
     if kind is list:
-        return [inner if type(inner) in _ATOMS else settle(inner) for inner in value]
+        return [inner if type(inner) in ATOMS else settle(inner) for inner in value]
     if isinstance(value, Grown):
         return value.result()
     return value

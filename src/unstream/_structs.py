@@ -5,12 +5,14 @@ level; not which Structs there are. The types are read from their annotations, t
 list of them that there is.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Any,
     ClassVar,
+    Final,
     Self,
     TypeAlias,
     TypeVar,
@@ -48,6 +50,10 @@ class Text:
         raise NotImplementedError
 
 
+# `convert` takes keys by the names of fields: nobody can send what nobody can guess.
+_SECRET: Final = os.urandom(8).hex()
+
+
 class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """A JSON object with typed fields.
 
@@ -58,10 +64,9 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
 
     required: ClassVar[tuple[str, ...]] = ()
 
-    # No key of JSON that is sent has these names: see `convert`.
-    extra: dict[str, Json] = field(default_factory=dict, name="*extra")
+    extra: dict[str, Json] = field(default_factory=dict, name=f"extra {_SECRET}")
     # Fields of `required` that a whole body did not have: it passes as it was sent.
-    _absent: tuple[str, ...] = field(default=(), name="*absent")
+    _absent: tuple[str, ...] = field(default=(), name=f"absent {_SECRET}")
 
     def to_dict(self) -> dict[str, Json]:
         """Return plain dicts and lists, shaped as the JSON."""
@@ -134,9 +139,9 @@ def _plain(whole: Object, *, as_text: bool) -> dict[str, Json]:
     plain: dict[str, Json] = {}
     for name in _names(type(whole)):
         value = getattr(whole, name)
-        if value is not None or (name in whole.required and name not in whole._absent):
+        if value is not None or (name in whole.required and name not in whole._absent):  # noqa: SLF001
             plain[name] = _plain_value(value, as_text=as_text)
-    for name in whole._absent:
+    for name in whole._absent:  # noqa: SLF001
         if name in plain and getattr(whole, name) == getattr(type(whole)(), name):
             del plain[name]
     for key, value in whole.extra.items():
@@ -224,7 +229,7 @@ def _fits(kind: type[Object]) -> tuple[Mapping[str, type], Mapping[str, _Fit]]:
 def _fit_for(options: list[Any]) -> _Fit:
     """Choose how values fit a field by its annotation."""
     if Any in options:
-        return lambda value: value
+        return lambda value: UNSET if value is None else value
     if len(options) > 1:
         return _of(*(get_origin(option) or option for option in options))
     [option] = options

@@ -202,8 +202,7 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-addons: Final = [Addon()]
+addons: Final[list[Addon]] = [Addon()]
 
 if __name__ == "__main__":
-    folder = Path(__file__).with_name("_addon")
-    sys.stdout.write(f"{folder / 'unstream_addon.py'}\n")
+    sys.stdout.write(f"{Path(__file__).with_name('_addon') / 'unstream_addon.py'}\n")

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in at any cut, events out.
+r"""Server-sent events: bytes in at any cut, events out.
 
 This module knows the WHATWG event-stream grammar (HTML standard, section 9.2) and
 nothing about JSON or what an event means. It is the one framing of event streams.
@@ -96,9 +96,9 @@ class Decoder:
         "_id",
         "_is_idle",
         "_limit",
-        "_names",
         "_line",
         "_line_lost",
+        "_names",
         "_size",
         "_skipping",
         "_tail",
@@ -193,7 +193,7 @@ class Decoder:
             return
         tail, self._tail = self._tail, None
         if tail is not None:
-            if tail[-1:] != b"\n" and len(tail) + len(block) <= self._limit:
+            if tail[-1:] != b"\n" and 6 + len(tail) + len(block) <= self._limit:
                 yield from self._split(block, tail)
                 return
             self._read(b"data: " + tail)
@@ -239,14 +239,14 @@ class Decoder:
             run.size += len(tail)
         rest = run.pop()
         run.size -= len(rest)
-        if rest[-2:] == b"\n\n":
+        ends = rest[-2:] == b"\n\n"
+        if ends:
             run.append(rest[:-2])
             run.size += len(rest) - 2
-            rest = None
         if run:
             self._has_fields = True
             yield run
-        if rest is None:
+        if ends:
             return
         if len(rest) < _TAIL and _LF not in rest:
             self._tail = rest

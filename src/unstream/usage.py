@@ -162,9 +162,9 @@ class Filter:
     __slots__ = (
         "_decoder",
         "_goes",
+        "_head",
         "_held",
         "_in_line",
-        "_is_first",
         "_passes",
         "_size",
     )
@@ -173,7 +173,7 @@ class Filter:
         self._decoder = Decoder(error_field=True)  # says what each line is
         self._held: list[bytes] = []  # of the event so far
         self._size = 0
-        self._is_first = True  # of all events
+        self._head: bytes | None = b""  # what may yet be a byte order mark
         self._passes = False  # the event is none that is withheld
         self._in_line = False
         self._goes = _Way.ON  # where the newest line goes
@@ -186,7 +186,18 @@ class Filter:
         """
         if type(data) is not bytes:
             data = memoryview(data).tobytes()
-        return b"".join([self._take(line) for line in data.splitlines(keepends=True)])
+        mark = b""
+        if self._head is not None:
+            data = self._head + data
+            if len(data) < len(BOM) and BOM.startswith(data):
+                self._head = data
+                return b""
+            self._head = None
+            if data.startswith(BOM):
+                mark, data = BOM, data[len(BOM) :]
+                self._decoder.feed(mark)
+        taken = [self._take(line) for line in data.splitlines(keepends=True)]
+        return b"".join([mark, *taken])
 
     def close(self) -> bytes:
         """End the input and return what was held and may pass.
@@ -194,12 +205,14 @@ class Filter:
         A usage chunk whose blank line never came is withheld as well: the standard
         drops it, readers that are lenient do not.
         """
+        head, self._head = self._head or b"", None
         is_usage = _are_usage(self._decoder.close(rest=True))
-        return self._drop() if is_usage else self._release()
+        return head + (self._drop() if is_usage else self._release())
 
     def rest(self) -> bytes:
         """Return what is held: for where the input broke off, and nobody can tell."""
-        return self._release()
+        head, self._head = self._head or b"", None
+        return head + self._release()
 
     def _take(self, line: bytes) -> bytes:
         """Take a line, or the part of one that a feed holds; return what may pass."""
@@ -239,14 +252,12 @@ class Filter:
         held = b"".join(self._held)
         self._held.clear()
         self._size = 0
-        self._is_first = False
         return held
 
     def _drop(self) -> bytes:
-        """Hold nothing; return what is no part of the event."""
-        is_first = self._is_first
-        held = self._release()
-        return BOM if is_first and held.startswith(BOM) else b""
+        """Hold nothing; return nothing."""
+        self._release()
+        return b""
 
 
 class _Way(Enum):

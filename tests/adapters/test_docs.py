@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.upstream import WAIT, Script, Upstream, events
+from unstream.usage import Asked
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "embedding.md").read_text()
@@ -47,11 +48,12 @@ def test_every_block_is_tested() -> None:
 def test_a_gateway() -> None:
     names: dict[str, Any] = {}
     exec(compile(GATEWAY, "embedding.md, usage", "exec"), names)  # noqa: S102
-    for added in (False, True):
+    for asked in Asked:
         calls: list[Any] = []
         response = SimpleNamespace(iter_content=lambda _: iter(HELLO))
-        seen = [*names["relay"](response, calls.append, added)]
-        assert seen == [piece for piece in HELLO if not (added and b"usage" in piece)]
+        seen = [*names["relay"](response, calls.append, asked)]
+        ours = asked is Asked.ASKED
+        assert seen == [piece for piece in HELLO if not (ours and b"usage" in piece)]
         assert calls[0].completion.usage is not None
 
 

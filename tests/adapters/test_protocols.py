@@ -1,4 +1,4 @@
-"""Every protocol, from a loopback upstream, by its official client, through adapters."""
+"""Every protocol, from a loopback upstream, by its official client."""
 
 import queue
 from pathlib import Path
@@ -121,19 +121,19 @@ def test_gemini_by_the_google_client() -> None:
     genai = pytest.importorskip("google.genai")
     server_side: Seen = queue.Queue()
     client_side: Seen = queue.Queue()
-    with serving(Middleware(upstream, put(server_side))) as url:
-        with httpx.Client() as http:
-            options = genai.types.HttpOptions(
-                base_url=url,
-                api_version="v1beta",
-                httpx_client=observe(http, put(client_side)),
-            )
-            client = genai.Client(api_key="k", http_options=options)
-            chunks = list(
-                client.models.generate_content_stream(
-                    model="gemini-3-pro", contents="hi"
-                )
-            )
+    with (
+        serving(Middleware(upstream, put(server_side))) as url,
+        httpx.Client() as http,
+    ):
+        options = genai.types.HttpOptions(
+            base_url=url,
+            api_version="v1beta",
+            httpx_client=observe(http, put(client_side)),
+        )
+        client = genai.Client(api_key="k", http_options=options)
+        chunks = list(
+            client.models.generate_content_stream(model="gemini-3-pro", contents="hi")
+        )
     assert chunks[-1].function_calls[0].name == "weather"
     check(server_side, "gemini", "Let me look that up.")
     check(client_side, "gemini", "Let me look that up.")

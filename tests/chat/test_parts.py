@@ -178,7 +178,10 @@ def test_content_is_text_until_a_list_comes(sent: list[Any], expected: Any) -> N
         (
             [
                 {"type": "r", "summary": [{"type": "s", "text": "a"}]},
-                {"type": "r", "summary": [{"type": "s", "text": "b", "signature": "s"}]},
+                {
+                    "type": "r",
+                    "summary": [{"type": "s", "text": "b", "signature": "s"}],
+                },
             ],
             [{"type": "r", "summary": [{"type": "s", "text": "ab", "signature": "s"}]}],
         ),
@@ -275,7 +278,11 @@ def detail(kind: str, text: str | None = None, **more: Any) -> dict[str, Any]:
             [detail("t", "ab", index=0), detail("e", index=0, data="x")],
         ),
         (
-            [detail("t", "a", id="1"), detail("t", "b", id="2"), detail("t", "c", id="1")],
+            [
+                detail("t", "a", id="1"),
+                detail("t", "b", id="2"),
+                detail("t", "c", id="1"),
+            ],
             [detail("t", "ac", id="1"), detail("t", "b", id="2")],
         ),
         (
@@ -290,14 +297,21 @@ def detail(kind: str, text: str | None = None, **more: Any) -> dict[str, Any]:
             [detail("t", "acd", id="1"), detail("t", "b", id="2")],
         ),
         (
-            [detail("t", "a", id="1"), detail("t", "b", id=""), detail("t", "c", id=None)],
+            [
+                detail("t", "a", id="1"),
+                detail("t", "b", id=""),
+                detail("t", "c", id=None),
+            ],
             [detail("t", "abc", id="1")],
         ),
         (
             [detail("t", "a", signature=None), detail("t", signature="s", text=None)],
             [detail("t", "a", signature="s")],
         ),
-        ([detail("t", summary="a"), detail("t", summary="b")], [detail("t", summary="ab")]),
+        (
+            [detail("t", summary="a"), detail("t", summary="b")],
+            [detail("t", summary="ab")],
+        ),
         ([detail("t", data="a"), detail("t", data="b")], [detail("t", data="ab")]),
         (
             [detail("t", format="a"), detail("t", format="b"), detail("t", format="")],
@@ -359,8 +373,14 @@ def thought(text: str | None = None, **more: Any) -> dict[str, Any]:
             [thought("a"), detail("redacted_thinking", data="x"), thought("b")],
         ),
         (
-            [detail("redacted_thinking", data="x"), detail("redacted_thinking", data="y")],
-            [detail("redacted_thinking", data="x"), detail("redacted_thinking", data="y")],
+            [
+                detail("redacted_thinking", data="x"),
+                detail("redacted_thinking", data="y"),
+            ],
+            [
+                detail("redacted_thinking", data="x"),
+                detail("redacted_thinking", data="y"),
+            ],
         ),
         ([thought("a", x=None), thought("b", x=1)], [thought("ab", x=1)]),
         ([5, None], NOTHING),

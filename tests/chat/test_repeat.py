@@ -110,7 +110,13 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("text", "text, padded", "reasoning, padded", "tools, padded", "tricky, padded"),
+        *(
+            "text",
+            "text, padded",
+            "reasoning, padded",
+            "tools, padded",
+            "tricky, padded",
+        ),
         *("n=4, padded", "router", "logprobs, padded", "unknown key, constant, padded"),
     ],
 )

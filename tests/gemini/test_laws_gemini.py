@@ -4,12 +4,14 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise, product
 from typing import Any, Final
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 
 from tests.gemini.streams import (
     FORMS,
@@ -20,6 +22,7 @@ from tests.gemini.streams import (
     as_lines,
     bodies,
     cut,
+    encode,
     fold,
     forms,
     limits,
@@ -27,7 +30,8 @@ from tests.gemini.streams import (
     sizes,
     texts_only,
 )
-from unstream import Accumulator, Ending, Limits, Outcome
+from unstream import Accumulator, Ending, Limits, Note, Outcome
+from unstream._json import parse
 from unstream.gemini import (
     PROTOCOL,
     GenerateContentResponse,
@@ -62,6 +66,144 @@ def test_the_fast_path_changes_nothing_of_a_long_text(
     plain = repr(fold([body], fast=False))
     assert repr(fold([body])) == plain
     assert repr(fold(cut(body, into))) == plain
+
+
+@given(payload_lists, forms, sizes, st.sampled_from((1, 2, 13, 40)), limits)
+def test_the_fast_path_changes_nothing_of_what_repeats(
+    payloads: list[Json],
+    form: Callable[[Sequence[Json]], bytes],
+    into: list[int],
+    n: int,
+    bounds: Limits,
+) -> None:
+    bounds = msgspec.structs.replace(bounds, stream_bytes=1 << 20)
+    body = form([each for one in payloads for each in [one] * n] + payloads * n)
+    plain = repr(fold([body], limits=bounds, fast=False))
+    assert repr(fold([body], limits=bounds)) == plain
+    assert repr(fold(cut(body, [max(into) * 9]), limits=bounds)) == plain
+    assert repr(fold([*cut(body, [5000])], limits=bounds, fast=False)) == plain
+
+
+# Events that are much alike: in each, one thing differs from what stands in most. A
+# usage that is None stands for a total that is another one in each event.
+_MOST: Final[dict[str, Json]] = {
+    "text": "a",
+    "thought": False,
+    "role": "model",
+    "index": None,
+    "reason": None,
+    "id": "r",
+    "usage": None,
+}
+_OTHER: Final[dict[str, Sequence[Json]]] = {
+    "text": ("a", "", "é", "\ud83d", '"'),
+    "thought": (True,),
+    "role": ("user", ""),
+    "index": (0, 1),
+    "reason": ("STOP", "MAX_TOKENS"),
+    "id": ("s", None),
+    "usage": (
+        *({}, {"trafficType": "A", "n": 2}, {"trafficType": "B", "n": 2}),
+        *({"totalTokenCount": True}, {"totalTokenCount": 1.0}),
+        {"totalTokenCount": 5, "x": None},
+    ),
+}
+_changes: Final = [(key, value) for key, other in _OTHER.items() for value in other]
+
+
+@st.composite
+def _kinds(draw: DrawFn) -> list[tuple[dict[str, Json], int]]:
+    """Draw a few kinds, and how many times each comes in a row, in turns."""
+    most = _MOST | dict([draw(st.sampled_from(_changes))])
+    kinds = [most | dict([draw(st.sampled_from(_changes))]) for _ in range(2)]
+    return [
+        (draw(st.sampled_from([most, *kinds])), draw(st.sampled_from((1, 2, 20))))
+        for _ in range(draw(st.integers(1, 6)))
+    ]
+
+
+def alike(kinds: list[tuple[dict[str, Json], int]]) -> list[Json]:
+    """Return the events of some kinds, each so many times."""
+    events: list[Json] = []
+    for kind, n in kinds:
+        for _ in range(n):
+            part = {"text": kind["text"]} | (
+                {"thought": True} if kind["thought"] else {}
+            )
+            candidate = {
+                "content": {"parts": [part], "role": kind["role"]},
+                "index": kind["index"],
+                "finishReason": kind["reason"],
+            }
+            usage = kind["usage"]
+            if usage is None:
+                usage = {"totalTokenCount": len(events)}
+            events.append(
+                {
+                    "candidates": [
+                        {k: v for k, v in candidate.items() if v is not None}
+                    ],
+                    "usageMetadata": usage,
+                    **({"responseId": kind["id"]} if kind["id"] else {}),
+                }
+            )
+    return events
+
+
+@given(_kinds(), forms, sizes)
+def test_the_fast_roads_fold_as_the_tables_do(
+    kinds: list[tuple[dict[str, Json], int]],
+    form: Callable[[Sequence[Json]], bytes],
+    into: list[int],
+) -> None:
+    sent = alike(kinds)
+    tables = PROTOCOL.fold(Limits())
+    for event in sent:
+        tables.n_events += 1
+        tables.add(parse(encode(event)), encode(event))
+    tables.has_halves = True
+    completion = repr(tables.result())
+
+    def noted(notes: Sequence[Note]) -> list[Note]:
+        return [note for note in notes if note.code in ("id_changed", "reopened")]
+
+    if len(sent) < 2:
+        return  # one object alone may be a body
+    body = form(sent)
+    for feeds in ([body], cut(body, into), cut(body, [5000])):
+        for fast in (True, False):
+            outcome = fold(feeds, fast=fast)
+            assert repr(outcome.completion) == completion
+            assert outcome.unfinished == tables.unfinished()
+            assert noted(outcome.notes) == noted(tables.notes())
+
+
+@pytest.mark.parametrize("usage", [None, {"totalTokenCount": 1}])
+def test_the_fast_roads_see_what_finishes_and_what_goes_on(usage: Json) -> None:
+    """Runs of events with and without a reason, in every order."""
+    plain = _MOST | {"usage": usage}
+    stop = plain | {"reason": "STOP"}
+    for kinds in product((plain, stop), repeat=5):
+        body = as_events(alike([(kind, 15) for kind in kinds]))
+        expected = kinds[-1]["reason"] is None
+        for feeds in ([body], cut(body, [97])):
+            outcome = fold(feeds)
+            assert bool(outcome.unfinished) is expected
+            turns = sum(a is stop and b is plain for a, b in pairwise(kinds))
+            reopened = [n.count for n in outcome.notes if n.code == "reopened"]
+            assert sum(reopened) == turns
+
+
+def test_the_look_forgets_what_came_by_another_road() -> None:
+    text, thought = _MOST | {"text": "a"}, _MOST | {"text": "b", "thought": True}
+    sent = alike([(text, 5), (thought, 1), (text, 1)])
+    body = as_events(sent[:5]) + b"event: x\n" + as_events(sent[5:])
+    for feeds in ([body], cut(body, [97])):
+        whole = fold(feeds).completion
+        assert whole is not None
+        [candidate] = whole.to_dict()["candidates"]
+        texts = [part["text"] for part in candidate["content"]["parts"]]
+        assert texts == ["aaaaa", "b", "a"]
 
 
 def vandalise(value: Any) -> None:

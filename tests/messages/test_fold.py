@@ -544,3 +544,51 @@ def test_its_own_are_claimed(sent: Object, name: str) -> None:
 )
 def test_others_are_not_claimed(sent: Object, name: str) -> None:
     assert not PROTOCOL.claims(sent, name)
+
+
+# --- Input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1E999", "NaN", "Infinity", "9" * 5000])
+@pytest.mark.parametrize("beside", ["", '"s":"\\ud83d",'])
+def test_an_input_with_a_number_that_json_cannot_hold_is_kept_as_text(
+    number: str, beside: str
+) -> None:
+    written = f'{{{beside}"n":{number}}}'
+    [block] = content_of(begin(0, CALL), input_json(0, written))
+    assert block == {**CALL, "partial_json": written}
+
+
+@pytest.mark.parametrize("number", ["1e308", "-0.0", "12345678901234567890", "9" * 400])
+@pytest.mark.parametrize("beside", ["", '"s":"\\ud83d",'])
+def test_numbers_of_an_input_are_exact(number: str, beside: str) -> None:
+    outcome = outcome_of(
+        start(), begin(0, CALL), input_json(0, f'{{{beside}"n":{number}}}'), STOP
+    )
+    message = outcome.unwrap()
+    block = message.content[0]
+    assert isinstance(block, messages.ToolUseBlock)
+    assert repr(block.input["n"]) == repr(json.loads(number))
+    assert repr(Message.from_json(message.to_json())) == repr(message)
+
+
+def test_an_input_that_is_too_deep_is_kept_as_text() -> None:
+    written = '{"a":' * 200 + "1" + "}" * 200
+    [block] = content_of(begin(0, CALL), input_json(0, written))
+    assert block["partial_json"] == written
+
+
+def test_a_payload_without_a_type_is_what_its_name_says() -> None:
+    start = b'{"message":{"id":"m","role":"assistant","content":[],"usage":{}}}'
+    delta = b'{"index":0,"delta":{"text":"%s"}}'
+    names = [b"message_start", *[b"content_block_delta", b"ping"] * 20]
+    payloads = [start, *[delta % b"a", delta % b"lost"] * 20]
+    whole = b"".join(
+        map(b"event: %s\ndata: %s\n\n".__mod__, zip(names, payloads, strict=False))
+    )
+    for fast in (True, False):
+        accumulator = Accumulator(protocol=PROTOCOL, fast=fast)
+        accumulator.feed(whole)
+        message = accumulator.finish().completion
+        assert message is not None
+        assert message.to_dict()["content"] == [{"type": "text", "text": "a" * 20}]

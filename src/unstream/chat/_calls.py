@@ -17,6 +17,8 @@ for the next call (Ollama), so a call is found by these rules, in this order:
 from io import StringIO
 from typing import Final, Protocol
 
+from msgspec.structs import asdict
+
 from unstream._json import Json, dump, is_object
 from unstream._outcome import Arguments, judge
 from unstream._rules import (
@@ -34,7 +36,7 @@ from unstream._rules import (
     merge,
     settle,
 )
-from unstream.chat._schema import ToolCallDelta
+from unstream.chat._schema import FunctionDelta, ToolCallDelta
 
 __all__ = ["CALL", "FUNCTION", "Calls", "Room", "to_index"]
 
@@ -56,6 +58,14 @@ FUNCTION: Final[Rules] = {
     "obfuscation": drop,
 }
 
+# Fields of a piece that `Calls.add_plain` does not read itself: none today.
+_MORE: Final = (
+    *set(ToolCallDelta.__struct_fields__).difference(
+        ("index", "id", "type", "function")
+    ),
+    *set(FunctionDelta.__struct_fields__).difference(("name", "arguments")),
+)
+
 # Whether arguments are whole is asked only where a name changes. After so many times in
 # vain it is not asked again: each time may read all that came.
 _MOST_ASKED: Final = 16
@@ -67,6 +77,7 @@ class Room(Protocol):
 
     def may_open_call(self) -> bool:
         """Say whether there is room for one more call, and count it."""
+        ...
 
     def note(self, code: str) -> None:
         """Note what is odd."""
@@ -80,7 +91,7 @@ class Calls(Grown):
     def __init__(self, room: Room) -> None:
         self._room = room
         self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call | None] = {}  # None: there was no room
+        self._by_index: dict[int | None, _Call | None] = {}  # None: there was no room
         self._by_id: dict[str, _Call] = {}
         self._newest: _Call | None = None
 
@@ -91,6 +102,7 @@ class Calls(Grown):
         if (
             call is not None
             and function is not None
+            and not _MORE
             and not (sent.id or sent.type or function.name)
             and call.key == "function"
             and call.text.tell() > len(_PLACEHOLDER)
@@ -99,18 +111,19 @@ class Calls(Grown):
                 return None
             call.text.write(function.arguments)
             return ("arguments", function.arguments, call.text)
-        plain: State = {"index": sent.index, "id": sent.id, "type": sent.type}
+        plain = asdict(sent)
         if function is not None:
-            plain["function"] = {"name": function.name, "arguments": function.arguments}
+            plain["function"] = asdict(function)
         return self.add(plain)
 
     def add(self, sent: State) -> Did:
         """Take the next piece of a call; say what it did, as a rule does."""
         piece = _Piece(sent)
         n, at_index = len(self._calls), self._by_index.get(piece.index)
+        newest = self._newest
         call = self._find(piece)
-        if call is None:
-            return None
+        if call is None:  # and where there was no room, what follows is lost, too
+            return None if newest is self._newest else CHANGED
         changed = n != len(self._calls)
         if piece.index is not None and call is not at_index:
             changed = True
@@ -308,10 +321,13 @@ class _Call:
     def add(self, text: str) -> bool:
         """Append a text; say whether that might be more than an append."""
         size = self.text.tell()
-        if size == len(_PLACEHOLDER) and text[0] == "{":
-            # Databricks sends arguments of `{}` before the real ones.
-            if self.text.getvalue() == _PLACEHOLDER:
-                self.text = StringIO()
+        # Databricks sends arguments of `{}` before the real ones.
+        if (
+            size == len(_PLACEHOLDER)
+            and text[0] == "{"
+            and self.text.getvalue() == _PLACEHOLDER
+        ):
+            self.text = StringIO()
         self.text.write(text)
         return size <= len(_PLACEHOLDER)
 

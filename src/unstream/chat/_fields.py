@@ -15,7 +15,6 @@ from unstream._json import Json
 from unstream._rules import (
     CHANGED,
     Did,
-    Rules,
     State,
     append,
     drop,

@@ -11,10 +11,11 @@ from typing import Final
 from msgspec import Raw
 
 from unstream._json import Json, dump, mend
+from unstream._lists import JsonArray
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, error_in, is_error
-from unstream._structs import convert
 from unstream._rules import (
+    ATOMS,
     CHANGED,
     DROPPED,
     HELD,
@@ -22,6 +23,7 @@ from unstream._rules import (
     Effect,
     Effects,
     State,
+    extend,
     fold,
     grow,
     is_exact,
@@ -29,6 +31,7 @@ from unstream._rules import (
     merge,
     settle,
 )
+from unstream._structs import convert
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._parts import unknown
@@ -38,10 +41,11 @@ from unstream.chat._schema import (
     ChatCompletion,
     Chunk,
     ChunkChoice,
+    Delta,
     Logprobs,
     decode_chunk,
 )
-from unstream.chat._tokens import JsonArray, raw_logprobs
+from unstream.chat._tokens import raw_logprobs
 from unstream.sse import Run
 
 __all__ = ["ChatFold"]
@@ -55,12 +59,36 @@ _OURS: Final = frozenset(
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
-# The fields of a chunk that are folded where they change.
+# The fields of a chunk that are folded where they change, and their rules.
 _PLAIN: Final = tuple(
-    key
+    (key, TOP[key])
     for key in Chunk.__struct_fields__
-    if key not in ("object", "choices", "usage", "obfuscation", "p")
+    if key not in ("object", "choices", *_APART)
 )
+# Fields that are folded by their rows and nothing else. None today, since a call costs
+# more than what is written out in `_add_plain_choice`: a new field needs its row alone.
+_MORE: Final = tuple(
+    key
+    for key in Delta.__struct_fields__
+    if key
+    not in (
+        *("role", "content", "reasoning_content", "reasoning", "refusal"),
+        *("tool_calls", "reasoning_details"),
+    )
+)
+_MORE_BESIDE: Final = tuple(
+    key
+    for key in ChunkChoice.__struct_fields__
+    if key
+    not in (
+        *("index", "delta", "logprobs", "content_filter_results"),
+        *("finish_reason", "native_finish_reason"),
+    )
+)
+# What is extended by anything, twice by the same.
+_EXTENDED: Final = frozenset(key for key, rule in CHOICE.items() if rule is extend)
+_NOTHING: Final = Chunk()
+_EMPTY: Final = Delta()
 # After so many events that were decoded in vain, so many are not.
 _ODD: Final = 3
 _MANY_ODD: Final = 64
@@ -149,6 +177,8 @@ class ChatFold(Fold[ChatCompletion]):
 
     def _decode(self, data: bytes) -> Chunk | None:
         """Decode an event of keys that nearly all have; None where it is none."""
+        if len(data) > self._light and not self.admits(data):
+            return None
         if self._odd:
             # To find that out by a failed decode costs as much as a decode.
             self._odd -= 1
@@ -169,6 +199,7 @@ class ChatFold(Fold[ChatCompletion]):
         choices = chunk.choices
         if type(chunk) is not Chunk or self.done or chunk.object == "error":
             return False
+        choice: ChunkChoice | None = None
         usage: State | None = None
         if chunk.usage != NULL:
             usage = self.read(bytes(chunk.usage))  # strictly, in its place
@@ -187,7 +218,8 @@ class ChatFold(Fold[ChatCompletion]):
         elif choices is None:
             return False
         self.n_events += 1
-        self.effects = effects = []
+        effects: Effects = []
+        self.effects = effects
         if chunk.obfuscation:
             effects.append(("obfuscation", chunk.obfuscation, DROPPED))
             chunk.obfuscation = None
@@ -197,53 +229,61 @@ class ChatFold(Fold[ChatCompletion]):
         chunk.choices = None
         if chunk != self._plain:
             self._add_plain(chunk, usage)
-        if choices:
-            self._add_plain_choice(choice)
-        for _, _, did in effects:
-            if did is CHANGED or did is HELD:
-                self.finish_event(data)
-                self._repeats.clear()
-                return True
-        self.record = effects
-        if learns and choices and effects:
+        if choice is not None:
+            self._add_plain_choice(choice, choice.delta or _EMPTY)
+        self.finish_event(data)
+        if self.record is None:
+            self._repeats.clear()
+        elif learns and choice is not None and effects:
             self._repeats.learn(chunk, choice, effects)
         return True
 
     def _add_plain(self, top: Chunk, usage: State | None) -> None:
         """Fold what stands beside the choices, where it is not what it was before."""
-        if top.usage != NULL:
+        state, effects = self._top, self.effects
+        if usage is not None:
             top.usage = NULL
-            did = TOP["usage"](self._top, "usage", usage)
+            did = TOP["usage"](state, "usage", usage)
             if did is not None:
-                self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+                effects.append(("usage", usage, did))
             if top == self._plain:
                 return
-        before, state = self._plain, self._top
-        if before is None or top.id != before.id:
+        before = self._plain or _NOTHING
+        if top.id != before.id:
             self._meet_id(top.id)
-        for key in _PLAIN:
+        for key, rule in _PLAIN:
             value = getattr(top, key)
-            if value is None or (before is not None and value == getattr(before, key)):
-                continue
-            did = TOP[key](state, key, value)
-            if did is not None:
-                self.effects.append((key, value, did))  # type: ignore[arg-type]
+            if value is not None and value != getattr(before, key):
+                did = rule(state, key, value)
+                if did is not None:
+                    effects.append((key, value, did))
         self._plain, self._seen = top, None
 
     def _meet_id(self, identity: Json) -> None:
-        if identity:
-            if identity != self._id and identity != self._top.get("id", identity):
-                self.note("id_changed")
+        """Take note of an id as it is kept: see `first_id`."""
+        if type(identity) is int:
+            identity = str(identity)
+        if type(identity) is str and identity:
+            if identity != self._id:
+                if identity != self._top.get("id", identity):
+                    self.note("id_changed")
+                self.effects.append(("id", identity, CHANGED))
             self._id = identity
 
-    def _add_plain_choice(self, sent: ChunkChoice) -> None:
+    def _meet_delta(self, choice: "_Choice") -> None:
+        """Take note that a choice has deltas, so that its `text` is a twin."""
+        choice.has_delta = True
+        self.effects.append(("delta", None, CHANGED))
+
+    def _add_plain_choice(self, sent: ChunkChoice, delta: Delta) -> None:
         choice = self._choices.get(sent.index or 0)
         if choice is None and (choice := self._open_choice(sent.index or 0)) is None:
             return
-        delta, message, effects = sent.delta, choice.message, self.effects
-        choice.has_delta = True
+        message, effects = choice.message, self.effects
+        if not choice.has_delta:
+            self._meet_delta(choice)
         n = len(effects)
-        if delta.role is not None and "role" not in message:  # type: ignore[union-attr]
+        if delta.role is not None and "role" not in message:
             self._put(message, "role", delta.role)
             n = len(effects)  # which says nothing
         if delta.content is not None:
@@ -254,6 +294,9 @@ class ChatFold(Fold[ChatCompletion]):
             self._put(message, "reasoning", delta.reasoning)
         if delta.refusal:
             self._put(message, "refusal", delta.refusal)
+        for key in _MORE:
+            if (value := getattr(delta, key)) is not None:
+                self._put(message, key, value)
         if delta.tool_calls:
             calls = message.get("tool_calls") or Calls(self)
             for piece in delta.tool_calls:
@@ -263,26 +306,28 @@ class ChatFold(Fold[ChatCompletion]):
             if value:
                 said = self.has_content = True
         reason = sent.finish_reason
-        if reason or sent.native_finish_reason:
+        native = sent.native_finish_reason
+        if reason is not None or native is not None:
             choice.seen = None
-            for key in ("finish_reason", "native_finish_reason"):
-                if value := getattr(sent, key):
-                    CHOICE[key](choice.state, key, value)
-            effects.append(("finish_reason", None, CHANGED))
+            beside = {"finish_reason": reason, "native_finish_reason": native}
+            fold(choice.state, beside, CHOICE, last, effects)
+        for key in _MORE_BESIDE:
+            if (value := getattr(sent, key)) is not None:
+                choice.seen = None
+                fold(choice.state, {key: value}, CHOICE, last, effects)
         if reason or (said and choice.finished):
             self._finish(choice, reason)
 
-    def _put(self, message: State, key: str, value: str) -> None:
+    def _put(self, message: State, key: str, value: Json) -> None:
         """Fold a field of a delta by its rule."""
         held = message.get(key)
-        if type(held) is StringIO:  # most often; any rule would do the same
+        # Most often; any rule would do the same.
+        if type(held) is StringIO and type(value) is str:
             if value:
                 held.write(value)
                 self.effects.append((key, value, held))
             return
-        did = DELTA[key](message, key, value)
-        if did is not None:
-            self.effects.append((key, value, did))  # type: ignore[arg-type]
+        fold(message, {key: value}, DELTA, unknown, self.effects)
 
     def add(
         self, sent: State, data: bytes, name: str = "", *, exact: bool = True
@@ -374,7 +419,8 @@ class ChatFold(Fold[ChatCompletion]):
         if type(delta) is not dict:
             said = self._add_alone(choice, sent)
         else:
-            choice.has_delta = True
+            if not choice.has_delta:
+                self._meet_delta(choice)
             said = bool(delta) and self._add_delta(choice, delta)
         reason = sent.get("finish_reason")
         usage = sent.get("usage")
@@ -384,7 +430,8 @@ class ChatFold(Fold[ChatCompletion]):
                 self.effects.append(("usage", None, did))
         if sent != choice.seen:
             fold(choice.state, sent, CHOICE, last, self.effects)
-            choice.seen = sent if is_exact(sent) else None
+            same = is_exact(sent) and _EXTENDED.isdisjoint(sent)
+            choice.seen = sent if same else None
         if said:
             self.has_content = True
         if type(reason) is not str:
@@ -427,7 +474,7 @@ class ChatFold(Fold[ChatCompletion]):
         if did is not None:
             message["tool_calls"] = calls
             self.effects.append(
-                did if type(did) is tuple else ("tool_calls", True, did)  # type: ignore[arg-type]
+                did if type(did) is tuple else ("tool_calls", True, did)
             )
 
     def _add_alone(self, choice: "_Choice", sent: State) -> bool:
@@ -502,8 +549,8 @@ class ChatFold(Fold[ChatCompletion]):
         """Return the indexes of the choices that have not finished."""
         if self._body is not None:
             return ()
-        choices = self._choices
-        return tuple(index for index in choices if not choices[index].finished)
+        choices = self._choices.items()
+        return tuple([index for index, choice in choices if not choice.finished])
 
     def close(self) -> None:
         """Note what is known at the end."""
@@ -519,10 +566,9 @@ class ChatFold(Fold[ChatCompletion]):
                 self.note("finish_missing")
             if "role" not in choice.message:
                 self.note("role_missing")
-            if "tool_calls" in choice.message:
-                several = choice.message["tool_calls"].count_several()
-                if several:
-                    self.note("arguments_several", several)
+            calls = choice.message.get("tool_calls")
+            if calls and (several := calls.count_several()):
+                self.note("arguments_several", several)
 
     def usage_source(self) -> str | None:
         """Say where the usage came from: "usage", "choice", "x_groq", or nowhere."""
@@ -577,11 +623,11 @@ class ChatFold(Fold[ChatCompletion]):
             "created": 0,
             "model": "",
             "choices": [
-                self._choices[index].plain(index) for index in sorted(self._choices)
+                choice.plain(index) for index, choice in sorted(self._choices.items())
             ],
         }
         for key, value in top.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         if usage is not None and "usage" not in top:
             plain["usage"] = settle(usage)
         return plain
@@ -645,7 +691,7 @@ class _Choice:
             "finish_reason": None,
         }
         for key, value in self.state.items():
-            plain[key] = value if type(value) is str else settle(value)
+            plain[key] = value if type(value) in ATOMS else settle(value)
         return plain
 
     def _logprobs(self) -> Logprobs | None:
@@ -657,17 +703,21 @@ class _Choice:
 
     def _message(self) -> State:
         state = self.message
-        if self.whole is not None and not state:
-            fold(state := {}, self.whole, DELTA, unknown, [])
+        if self.whole is not None and state.keys() <= _SILENT:
+            fold(state := {**state}, self.whole, DELTA, unknown, [])
             if type(calls := self.whole.get("tool_calls")) is list:
                 state["tool_calls"] = calls
         message: State = {"role": "assistant", "content": None, "refusal": None}
         for key, value in state.items():
-            text = type(value) is StringIO
-            message[key] = value.getvalue() if text else settle(value)
+            kind = type(value)
+            if kind is StringIO:
+                message[key] = value.getvalue()
+            else:
+                message[key] = value if kind in ATOMS else settle(value)
         return message
 
 
+_SILENT: Final = frozenset(("role",))  # what says nothing
 # Keys of a message in which no null can stand: see `_structs.convert`.
 _SIMPLE: Final = frozenset(
     ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls")
@@ -686,10 +736,7 @@ def _has_null(value: State) -> bool:
 
 
 def _says(usage: State) -> bool:
-    for value in usage.values():
-        if value is not None:
-            return True
-    return False
+    return any(value is not None for value in usage.values())
 
 
 def _is_whole(sent: State) -> bool:

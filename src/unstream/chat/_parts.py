@@ -105,16 +105,18 @@ def content(state: State, key: str, value: Json) -> Did:
         value = value if type(value) is str else dump(value)
         if held is None or type(held) is StringIO:
             return grow(state, key, value)
-    if not isinstance(held, Parts):
-        state[key] = parts = Parts()
-        if held is not None:
-            parts.add(held.getvalue())
-        held = parts
-    did: Did = None
     pieces = value if type(value) is list else [value]
+    if isinstance(held, Parts):
+        did: Did = None
+        for part in pieces:
+            did = held.add(part)
+        return did if len(pieces) == 1 else HELD
+    state[key] = parts = Parts()
+    if held is not None:
+        parts.add(held.getvalue())
     for part in pieces:
-        did = held.add(part)
-    return did if len(pieces) == 1 else HELD
+        parts.add(part)
+    return HELD  # where the text went so far, no more is to be appended
 
 
 class Parts(Grown):
@@ -139,9 +141,11 @@ class Parts(Grown):
             self._parts.append(part)
             return HELD
         newest = self._parts[-1] if self._parts else None
-        if not _continues(newest, part):
-            self._parts.append(newest := {})
-        return _grow_part(newest, part)
+        if newest is not None and _continues(newest, part):
+            return _grow_part(newest, part)
+        self._parts.append(newest := {})
+        _grow_part(newest, part)
+        return HELD  # a part of nothing, too
 
     def result(self) -> Json:
         """Return the parts so far."""

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from unstream._rules import DROPPED, Effects, State
+from unstream._lists import JsonArray
+from unstream._rules import DROPPED, Effects
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
-from unstream.chat._tokens import JsonArray, check
+from unstream.chat._tokens import check
 
 __all__ = ["MISFITS", "Repeats"]
 
@@ -73,11 +74,13 @@ class _Template:
                 self.holes.append((_PLACES[key], key, did.write))
             elif isinstance(did, JsonArray):
                 self.holes.append((_in_logprobs, key, did.extend))
-        # Nearly always there is one text, and it stands in the delta itself.
+            elif did is not DROPPED:
+                raise TypeError("no append")
+        # Nearly always there is one text that stands in the delta itself.
         self.key = ""
         self.write: Any = None
-        if len(self.holes) == 1 and self.holes[0][0] is _in_delta:
-            _, self.key, self.write = self.holes[0]
+        if self.holes and self.holes[-1][0] is _in_delta:
+            _, self.key, self.write = self.holes.pop()
         self.choice = choice  # without its texts
 
     def take(self, choice: ChunkChoice) -> list[tuple[Callable[[Any], object], Any]]:
@@ -87,7 +90,7 @@ class _Template:
         """
         taken = []
         for place, key, write in self.holes:
-            part = choice.delta if place is _in_delta else place(choice)
+            part = place(choice)
             value = getattr(part, key)
             setattr(part, key, None)
             if place is _in_logprobs:
@@ -96,6 +99,13 @@ class _Template:
                 raise TypeError("no text")
             taken.append((write, value))
         return taken
+
+    def learn(self) -> bool:
+        """Take the texts out of the choice; say whether there were any."""
+        if self.key:
+            setattr(self.choice.delta, self.key, None)
+        self.take(self.choice)
+        return bool(self.key or self.holes)
 
 
 class Repeats:
@@ -135,10 +145,10 @@ class Repeats:
             for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
                 if several is not None:
                     [_] = several
-            like.take(choice)
+            found = like.learn()
         except MISFITS:
             return
-        if like.holes:
+        if found:
             self._by_index[choice.index] = like
             self.is_ready = True
             self.top = top
@@ -154,10 +164,12 @@ class Repeats:
             chunk = self.decode(data)
         except msgspec.ValidationError:
             # A key without a field, perhaps.
-            sent: State = msgspec.json.decode(data)
-            if (decode := open_decoder(sent)) is None:
+            if (decode := open_decoder(msgspec.json.decode(data))) is None:
                 return
-            chunk, self.decode = decode(data), decode
+            try:
+                chunk, self.decode = decode(data), decode
+            except MISFITS:  # and something deeper that has no field
+                return
         except MISFITS:
             return
         if chunk.choices is not None and len(chunk.choices) == 1:
@@ -181,7 +193,20 @@ class Repeats:
                 [choice] = chunk.choices
                 like = by_index[choice.index]
                 key = like.key
-                if key:
+                if like.holes:
+                    taken = like.take(choice)
+                    if key:
+                        delta = choice.delta
+                        taken.append((like.write, getattr(delta, key)))
+                        setattr(delta, key, None)
+                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    if choice != like.choice or chunk != top or _LF in data:
+                        break
+                    if key and not taken[-1][1]:
+                        break
+                    for write, value in taken:
+                        write(value)
+                else:
                     delta = choice.delta
                     text = getattr(delta, key)
                     setattr(delta, key, None)
@@ -198,13 +223,6 @@ class Repeats:
                         self.missed = chunk
                         break
                     like.write(text)
-                else:
-                    taken = like.take(choice)
-                    chunk.choices = chunk.obfuscation = chunk.p = None
-                    if choice != like.choice or chunk != top or _LF in data:
-                        break
-                    for write, value in taken:
-                        write(value)
             except MISFITS:
                 break
             at += 1

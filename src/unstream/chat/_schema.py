@@ -10,12 +10,14 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 """
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-from unstream._json import Json, dump, mend, read
+from unstream._json import Json
+from unstream._lists import Lists
 from unstream._outcome import (
     Arguments,
     Call,
@@ -25,7 +27,7 @@ from unstream._outcome import (
     judge,
     may_run,
 )
-from unstream._structs import Object, Text
+from unstream._structs import Object
 
 __all__ = [
     "NULL",
@@ -223,10 +225,10 @@ class TokenLogprob(Struct):
 
 
 _Tokens = list[TokenLogprob] | None
-_decode_tokens: Final = msgspec.json.Decoder(_Tokens).decode
+_tokens: Final = msgspec.json.Decoder(_Tokens)
 
 
-class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around it
+class Logprobs(Lists):
     """The log probabilities of a choice, a list for each kind of text.
 
     There are thousands, and most are stored without being looked at: they stay the JSON
@@ -236,65 +238,29 @@ class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around i
     (Fireworks, Together); `to_dict` shows every shape, and keys that tokens have more.
     """
 
-    __slots__ = ("_decoded", "lists")
+    __slots__ = ()
 
-    def __init__(self, lists: dict[str, bytes]) -> None:
-        self.lists: dict[str, bytes] = lists
-        self._decoded: dict[str, _Tokens] = {}
+    decoders: ClassVar[Mapping[str, msgspec.json.Decoder[Any]]] = dict.fromkeys(
+        ("content", "refusal", "reasoning_content"), _tokens
+    )
 
     @property
     def content(self) -> list[TokenLogprob] | None:
         """The tokens of the content."""
-        return self._tokens("content")
+        found: _Tokens = self._typed("content")
+        return found
 
     @property
     def refusal(self) -> list[TokenLogprob] | None:
         """The tokens of the refusal."""
-        return self._tokens("refusal")
+        found: _Tokens = self._typed("refusal")
+        return found
 
     @property
     def reasoning_content(self) -> list[TokenLogprob] | None:
         """The tokens of the reasoning (DeepSeek)."""
-        return self._tokens("reasoning_content")
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return plain dicts and lists, shaped as the JSON of the completion."""
-        return {key: read(text) for key, text in self.lists.items()}
-
-    def to_raw(self) -> dict[str, Json]:
-        """Return the text that was sent, for the encoder."""
-        return {key: Raw(text) for key, text in self.lists.items()}
-
-    @classmethod
-    def from_plain(cls, value: Json) -> Any:
-        """Return the log probabilities of a parsed object."""
-        if isinstance(value, cls):
-            return value
-        if type(value) is not dict:
-            return msgspec.UNSET
-        return cls({mend(k): dump(mend(v)).encode() for k, v in value.items()})
-
-    def _tokens(self, key: str) -> _Tokens:
-        if key not in self._decoded:
-            try:
-                self._decoded[key] = _decode_tokens(self.lists.get(key, b"null"))
-            except (msgspec.DecodeError, RecursionError):
-                self._decoded[key] = None
-        return self._decoded[key]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Logprobs):
-            return NotImplemented
-        # What was saved and loaded is the same but for white space and digits.
-        return self.lists == other.lists or dump(self.to_dict()) == dump(
-            other.to_dict()
-        )
-
-    def __repr__(self) -> str:
-        return f"Logprobs({self.lists!r})"
-
-    def __reduce__(self) -> tuple[type["Logprobs"], tuple[dict[str, bytes]]]:
-        return Logprobs, (self.lists,)
+        found: _Tokens = self._typed("reasoning_content")
+        return found
 
 
 # --- The completion -------------------------------------------------------------------
@@ -303,7 +269,7 @@ class Logprobs(Text):  # noqa: PLW1641 - not hashable, like the Structs around i
 class Function(Object):
     """What is called; `arguments` is the JSON text as the model wrote it."""
 
-    required = ("name", "arguments")
+    required: ClassVar[tuple[str, ...]] = ("name", "arguments")
 
     name: str = ""
     arguments: str = ""
@@ -312,7 +278,7 @@ class Function(Object):
 class Custom(Object):
     """What a custom tool call calls, with free text as `input`."""
 
-    required = ("name", "input")
+    required: ClassVar[tuple[str, ...]] = ("name", "input")
 
     name: str = ""
     input: str = ""
@@ -321,7 +287,7 @@ class Custom(Object):
 class ToolCall(Object):
     """One tool call; `function` or `custom` is set, as `type` says."""
 
-    required = ("id", "type")
+    required: ClassVar[tuple[str, ...]] = ("id", "type")
 
     id: str = ""
     type: str = "function"
@@ -363,7 +329,7 @@ class Message(Object):
     `executed_tools`) keeps the name it was sent under.
     """
 
-    required = ("role", "content", "refusal")
+    required: ClassVar[tuple[str, ...]] = ("role", "content", "refusal")
 
     role: str = "assistant"
     content: str | list[Json] | None = None
@@ -404,7 +370,12 @@ class Message(Object):
 class Choice(Object):
     """One of the answers; `finish_reason` is None where none was sent."""
 
-    required = ("index", "message", "logprobs", "finish_reason")
+    required: ClassVar[tuple[str, ...]] = (
+        "index",
+        "message",
+        "logprobs",
+        "finish_reason",
+    )
 
     index: int = 0
     message: Message = field(default_factory=Message)
@@ -462,7 +433,13 @@ class Usage(Object):
 class ChatCompletion(Completion):
     """A whole chat completion, as the same request without `stream` returns it."""
 
-    required = ("id", "object", "created", "model", "choices")
+    required: ClassVar[tuple[str, ...]] = (
+        "id",
+        "object",
+        "created",
+        "model",
+        "choices",
+    )
 
     id: str = ""
     object: str = "chat.completion"

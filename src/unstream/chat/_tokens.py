@@ -1,11 +1,9 @@
-"""Log probabilities while they are folded: JSON text that grows.
+"""Log probabilities as they were sent: JSON text that is cut out of a chunk.
 
-There are thousands, and most are stored without being looked at: as text they take a
-tenth of the memory and of the time. This module knows how the text of many lists
-becomes that of one, and what makes a list unfit for that.
+This module knows where their text stands in a chunk, and what makes a list unfit to be
+kept as text; how such lists grow is in `_lists`.
 """
 
-from io import SEEK_END, BytesIO
 from typing import Any, Final
 
 import msgspec
@@ -13,34 +11,7 @@ from msgspec import Raw, Struct
 
 from unstream._json import MAX_DEPTH
 
-__all__ = ["JsonArray", "check", "raw_logprobs"]
-
-
-class JsonArray:
-    """A JSON array as text, which grows by the items of others.
-
-    `text` hands out the one buffer without a copy.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self) -> None:
-        self._text = BytesIO()  # the array, but for its end
-
-    def extend(self, array: bytes) -> None:
-        """Append the items of an array."""
-        if items := array[1:-1].strip():
-            self._text.write(b"," if self._text.tell() else b"[")
-            self._text.write(items)
-
-    def text(self) -> bytes:
-        """Return the array so far."""
-        if not self._text.tell():
-            return b"[]"
-        self._text.write(b"]")
-        text = self._text.getvalue()
-        self._text.seek(-1, SEEK_END)  # the next item goes there
-        return text
+__all__ = ["check", "raw_logprobs"]
 
 
 # What is left of a list to find a number that no double holds, or deep nesting: digits

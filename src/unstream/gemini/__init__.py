@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from unstream import _folding
 from unstream._folding import AsyncSource, Source
-from unstream._folding import afold as _afold
-from unstream._folding import fold as _fold
 from unstream._json import Json
 from unstream._outcome import Limits
 from unstream._protocol import Protocol
@@ -96,11 +95,11 @@ def fold(source: Source, *, limits: Limits | None = None) -> GenerateContentResp
 
     An event stream or a JSON array. Raises as `unstream.fold`.
     """
-    return _fold(source, protocol=PROTOCOL, limits=limits)
+    return _folding.fold(source, protocol=PROTOCOL, limits=limits)
 
 
 async def afold(
     source: AsyncSource, *, limits: Limits | None = None
 ) -> GenerateContentResponse:
     """Fold a stream, given as an async iterable of bytes-likes; raises as `fold`."""
-    return await _afold(source, protocol=PROTOCOL, limits=limits)
+    return await _folding.afold(source, protocol=PROTOCOL, limits=limits)

@@ -37,9 +37,11 @@ class Room(Protocol):
 
     def may_open_call(self) -> bool:
         """Say whether there is room for one more call, and count it."""
+        ...
 
     def may_make(self, n: int) -> bool:
         """Say whether so many objects and lists may be made, and count them."""
+        ...
 
     def note(self, code: str) -> None:
         """Note what is odd."""

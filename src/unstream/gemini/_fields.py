@@ -13,6 +13,7 @@ from typing import Final
 from unstream._json import Json
 from unstream._rules import (
     CHANGED,
+    HELD,
     Did,
     Effects,
     Grown,
@@ -31,9 +32,7 @@ __all__ = [
     "TOP",
     "ends",
     "fold_level",
-    "has_total",
     "to_index",
-    "usage",
 ]
 
 
@@ -55,16 +54,21 @@ def usage(state: State, key: str, value: Json) -> Did:
     if type(value) is not dict:
         return None
     held = state.get(key)
-    if held is None or has_total(value):
+    if held is None or value.get("totalTokenCount") is not None:
         return last_non_null(state, key, value)
     did: Did = None
     for name, inner in value.items():
         if inner is not None:
-            did = last_non_null(held, name, inner) or did
+            did = _more(did, last_non_null(held, name, inner))
         elif name not in held:
             held[name] = None
-            did = CHANGED
+            did = HELD
     return did
+
+
+def _more(did: Did, other: Did) -> Did:
+    """Return which of two things that were done is more."""
+    return did if other is None or did is HELD else other
 
 
 def index(state: State, key: str, value: Json) -> Did:
@@ -90,12 +94,12 @@ def _lists(add: Rule) -> Rule:
         did: Did = None
         if held is None:
             state[key] = held = {}
-            did = CHANGED
+            did = HELD
         for name, inner in value.items():
             if type(inner) is list:
-                did = add(held, name, inner) or did
+                did = _more(did, add(held, name, inner))
             elif inner is not None and not isinstance(held.get(name), list | _Distinct):
-                did = last_non_null(held, name, inner) or did
+                did = _more(did, last_non_null(held, name, inner))
         return did
 
     return rule
@@ -118,7 +122,7 @@ class _Distinct(Grown):
             if text not in self._seen:
                 self._seen.add(text)
                 self._items.append(item)
-        return CHANGED if len(self._items) > n else None
+        return HELD if len(self._items) > n else None
 
     def result(self) -> Json:
         """Return a copy of the list."""
@@ -131,14 +135,14 @@ def collect(state: State, key: str, value: Json) -> Did:
     if not isinstance(held, _Distinct):
         state[key] = held = _Distinct()
         held.add(value)
-        return CHANGED
+        return HELD
     return held.add(value)
 
 
 # Keys of a response.
 TOP: Final[Rules] = {
     "candidates": ignore,
-    "usageMetadata": ignore,  # by `usage`
+    "usageMetadata": usage,
     "responseId": first,
     "modelVersion": first,
     "createTime": first,
@@ -179,7 +183,7 @@ def fold_level(
         if rule is not ignore:
             did = rule(state, key, value)
             if did is not None:
-                effects.append((key, value, did))
+                effects.append(did if isinstance(did, tuple) else (key, value, did))
 
 
 # --- What values say ------------------------------------------------------------------
@@ -190,11 +194,6 @@ def to_index(value: Json) -> int | None:
     if type(value) is int:
         return value
     return int(value) if type(value) is float and value.is_integer() else None
-
-
-def has_total(usage: State) -> bool:
-    """Say whether a usage takes the place of the one before."""
-    return usage.get("totalTokenCount") is not None
 
 
 def ends(reason: Json) -> bool:

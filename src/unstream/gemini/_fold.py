@@ -10,19 +10,19 @@ from typing import Final
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
 from unstream._protocol import Fold, is_error
-from unstream._rules import CHANGED, State, last, last_non_null, settle
+from unstream._rules import CHANGED, HELD, State, last, last_non_null, settle
 from unstream.gemini._fields import (
     CANDIDATE,
     CONTENT,
     TOP,
     ends,
     fold_level,
-    has_total,
     to_index,
-    usage,
 )
 from unstream.gemini._parts import Parts
+from unstream.gemini._repeat import Look
 from unstream.gemini._schema import GenerateContentResponse
+from unstream.sse import Run
 
 __all__ = ["GeminiFold", "unwrap"]
 
@@ -48,28 +48,41 @@ class GeminiFold(Fold[GenerateContentResponse]):
     kind = GenerateContentResponse
     name = "gemini"
 
-    __slots__ = ("_body", "_calls_left", "_candidates", "_top")
+    __slots__ = ("_body", "_calls_left", "_candidates", "_id", "_repeat", "_top")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._top: State = {}
         self._candidates: dict[int, _Candidate] = {}
         self._calls_left = limits.tool_calls
+        self._repeat = Look()
+        self._id: Json = None  # the newest responseId
         self._body: State | None = None  # a whole answer that was never streamed
 
     # --- Payloads ---------------------------------------------------------------------
 
-    def take(self, payloads: list[bytes], at: int, like: int) -> int:
+    def take(self, payloads: Run, at: int, like: int) -> int:
         """Fold payloads; see `Fold.take`."""
-        alike = 0
+        look, alike = self._repeat, 0
+        is_named = payloads.names is not None
         for place in range(at, len(payloads)):
             data = payloads[place]
+            may_look = look.is_ready and not is_named and len(data) <= self._light
+            if may_look and look.take(data, self._top):
+                self.n_events += 1
+                self.revision += 1
+                self.record = None
+                continue
             if _LF in data or (sent := self.read(data)) is None:
                 self.record = None
                 return place
             self.n_events += 1
-            self.add(sent, data)
-            alike = 0 if self.record is None else alike + 1
+            self.add(sent, data, payloads.name(place))
+            if self.record is None:
+                look.learn(data, self.effects)
+                alike = 0
+                continue
+            alike += 1
             if alike >= like:
                 return place + 1
         return len(payloads)
@@ -85,6 +98,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
         """Fold a payload; see `Fold.add`."""
         effects = self.effects
         effects.clear()
+        self._repeat.is_ready = False
         if name or "candidates" not in sent or "error" in sent:
             found = self._look(sent, name)
             if found is None:
@@ -93,13 +107,12 @@ class GeminiFold(Fold[GenerateContentResponse]):
             sent = found
         top = self._top
         identity = sent.get("responseId")
-        if identity and identity != top.get("responseId", identity):
-            self.note("id_changed")
+        if identity and identity != self._id:
+            if self._id is not None:
+                self.note("id_changed")
+            self._id = identity
+            effects.append(("responseId", identity, CHANGED))
         fold_level(top, sent, TOP, last, effects)
-        spent = sent.get("usageMetadata")
-        if spent is not None and usage(top, "usageMetadata", spent) is not None:
-            # A total takes the place of the one before: no more is held than was.
-            effects.append(("usageMetadata", has_total(spent) or spent, CHANGED))
         candidates = sent.get("candidates")
         if type(candidates) is list:
             for candidate in candidates:
@@ -134,7 +147,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
                 self.limit = self.limit or "choices"
                 return
             candidate = self._candidates[index] = _Candidate(self)
-            effects.append(("candidates", {}, CHANGED))
+            effects.append(("candidates", index, HELD))
         content = sent.get("content")
         said = type(content) is dict and self._add_content(candidate, content)
         fold_level(candidate.state, sent, CANDIDATE, last, effects)
@@ -153,16 +166,18 @@ class GeminiFold(Fold[GenerateContentResponse]):
         effects = self.effects
         if candidate.content is None:
             candidate.content = {}
-            effects.append(("content", {}, CHANGED))
+            effects.append(("content", True, HELD))
         said = False
         parts = sent.get("parts")
         if type(parts) is list:
             add = candidate.parts.add
             for part in parts:
-                if type(part) is dict and add(part, effects):
-                    said = True
-                    if part.get("text") != "":
-                        self.has_content = True
+                if type(part) is dict:
+                    is_blank = part.get("text") == ""
+                    if add(part, effects):
+                        said = True
+                        if not is_blank:
+                            self.has_content = True
         fold_level(candidate.content, sent, CONTENT, last_non_null, effects)
         return said
 

@@ -32,11 +32,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from unstream.sse import DEFAULT_LIMIT, Decoder, Event, Run
+from unstream.sse import BOM, DEFAULT_LIMIT, Decoder, Event, Run
 
 __all__ = ["Framing"]
 
-_BOM: Final = b"\xef\xbb\xbf"
 _LINE: Final = 40  # bytes that it takes to hold a line, besides its own
 _QUOTE: Final = ord('"')
 _OPEN: Final = ord("{")
@@ -139,10 +138,10 @@ class Framing(Decoder):
         start = self._start
         at = len(start)
         start += data
-        if start[:1] == _BOM[:1]:
-            if len(start) < len(_BOM) and _BOM.startswith(start):
+        if start[:1] == BOM[:1]:
+            if len(start) < len(BOM) and BOM.startswith(start):
                 return b""
-            at = max(at, len(_BOM)) if start.startswith(_BOM) else 0
+            at = max(at, len(BOM)) if start.startswith(BOM) else 0
         at = _end(_WHITE, start, at)
         if at == len(start) and at <= self._limit:
             return b""
@@ -158,7 +157,7 @@ class Framing(Decoder):
         start.clear()
         return data
 
-    def _read_array(self, block: bytes) -> Iterator[list[bytes]]:
+    def _read_array(self, block: bytes) -> Iterator[Run | Event]:
         run = Run()
         text = block.decode("latin-1")  # of which each character is a byte
         at, size = 0, len(block)
@@ -183,6 +182,7 @@ class Framing(Decoder):
             yield run
 
     def _read_objects(self, block: bytes) -> Iterator[Run | Event]:
+        run = Run()
         text = block.decode("latin-1")
         at, size = 0, len(block)
         while at < size:
@@ -195,11 +195,8 @@ class Framing(Decoder):
                     yield Event("message", self._alone)
                     self._alone = None
                 if block[at] != _OPEN:
-                    if self._same_line:
-                        yield Run((block[at : at + 1],))  # as behind an array
-                    self._form = _EVENTS
-                    yield from super().read(block[at:])
-                    break
+                    yield from self._leave_objects(run, block, at)
+                    return
             at, value = self._take_value(block, text, at)
             if self._begun:
                 break
@@ -208,7 +205,17 @@ class Framing(Decoder):
                 self._alone = value
                 self._has_fields = value is None  # it was over the limit
             elif value is not None:
-                yield Event("message", value)
+                run.append(value)
+        yield from _parted(run)
+
+    def _leave_objects(self, run: Run, block: bytes, at: int) -> Iterator[Run | Event]:
+        """Go on with events, where no object begins."""
+        if self._same_line:
+            run.append(block[at : at + 1])  # as behind an array
+        yield from _parted(run)
+        self._form = _EVENTS
+        self._is_idle = True
+        yield from super().read(block[at:])
 
     def _pass_gap(self, block: bytes, at: int) -> int:
         """Return where the next object begins, or something else."""
@@ -353,6 +360,21 @@ class _Brackets:
         """Begin anew."""
         self._bare = self._escaped = self.in_string = False
         self._depth = 0
+
+
+def _parted(values: Run) -> Iterator[Run | Event]:
+    """Yield values as runs, and those that hold a line feed by themselves."""
+    run = Run()
+    for value in values:
+        if b"\n" not in value:
+            run.append(value)
+            continue
+        if run:
+            yield run
+            run = Run()
+        yield Event("message", value)
+    if run:
+        yield run
 
 
 def _end(pattern: re.Pattern[bytes], block: bytes | bytearray, at: int) -> int:

@@ -13,7 +13,7 @@ from io import StringIO
 from typing import Final
 
 from unstream._json import Json
-from unstream._rules import CHANGED, Effects, Grown, State, settle
+from unstream._rules import CHANGED, HELD, Effects, Grown, State, settle
 from unstream.gemini._calls import Call, Room
 
 __all__ = ["Parts"]
@@ -64,7 +64,7 @@ class Parts(Grown):
     def _append(self, part: State | Call, effects: Effects) -> None:
         self._parts.append(part)
         self._newest = None
-        effects.append(("parts", {}, CHANGED))
+        effects.append(("parts", True, HELD))
 
     def _add_text(self, part: State, effects: Effects) -> bool:
         text, signature = part["text"], part.get("thoughtSignature")
@@ -94,7 +94,7 @@ class Parts(Grown):
         if self._is_open and not (type(name) is str and name):
             self._is_open = call.get("willContinue") is True
             if self._open is not None:
-                effects.append(("functionCall", {}, CHANGED))
+                effects.append(("functionCall", True, HELD))
                 if rest := self._open.add(part, call):
                     self._append(rest, effects)  # a second signature, say
             return

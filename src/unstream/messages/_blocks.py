@@ -32,6 +32,7 @@ class Room(Protocol):
 
     def may_open_block(self, n_open: int, *, calls: bool) -> bool:
         """Say whether there is room for one more block."""
+        ...
 
     def note(self, code: str) -> None:
         """Note what is odd."""

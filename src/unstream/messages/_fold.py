@@ -117,6 +117,8 @@ class MessagesFold(Fold[Message]):
             else:
                 take(self, sent)
         self.finish_event(data)
+        if type(sent.get("type")) is not str:
+            self.record = None  # an equal payload of another name is another event
         if self.record is None:
             self._repeat = None
 
@@ -250,7 +252,7 @@ class MessagesFold(Fold[Message]):
         else:
             did = merge_usage(self._usage, usage)
         if did is not None:
-            self.effects.append(("usage", usage, did))  # type: ignore[arg-type]
+            self.effects.append(("usage", usage, did))
         if any(value is not None for value in usage.values()):  # else it says nothing
             self._usage_source = source
 

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from unstream._rules import Effects
+from unstream.sse import Run
 
 __all__ = ["Repeat"]
 
@@ -77,18 +78,19 @@ class Repeat:
             return None
         return Repeat(key, index, did)
 
-    def take(self, payloads: list[bytes], at: int) -> int:
+    def take(self, payloads: Run, at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
 
         Nothing has been done with the payload at the place that is returned.
         """
         decode, index, write = self._decode, self._index, self._write
+        unnamed = payloads.names is None  # what has a name was found to be one line
         for data in payloads[at:] if at else payloads:
             try:
                 event = decode(data)
             except _REFUSED:
                 break
-            if event.index != index or _LF in data:
+            if event.index != index or (unnamed and _LF in data):
                 break
             write(event.delta.text)
             at += 1

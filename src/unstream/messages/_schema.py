@@ -70,7 +70,7 @@ class ContentBlock(Object):
 class TextBlock(ContentBlock):
     """A piece of the answer; `citations` say what it rests on."""
 
-    required = ("type", "text")
+    required: ClassVar[tuple[str, ...]] = ("type", "text")
 
     text: str = ""
     citations: list[Json] | None = None
@@ -79,7 +79,7 @@ class TextBlock(ContentBlock):
 class ThinkingBlock(ContentBlock):
     """What the model thought; the `signature` proves it, and is kept byte for byte."""
 
-    required = ("type", "thinking", "signature")
+    required: ClassVar[tuple[str, ...]] = ("type", "thinking", "signature")
 
     thinking: str = ""
     signature: str = ""
@@ -88,7 +88,7 @@ class ThinkingBlock(ContentBlock):
 class RedactedThinkingBlock(ContentBlock):
     """What the model thought, encrypted."""
 
-    required = ("type", "data")
+    required: ClassVar[tuple[str, ...]] = ("type", "data")
 
     data: str = ""
 
@@ -101,7 +101,7 @@ class ToolUseBlock(ContentBlock):
     `Message.calls`.
     """
 
-    required = ("type", "id", "name", "input")
+    required: ClassVar[tuple[str, ...]] = ("type", "id", "name", "input")
 
     id: str = ""
     name: str = ""
@@ -113,7 +113,7 @@ class ToolUseBlock(ContentBlock):
 class ServerToolUseBlock(ContentBlock):
     """A call of a tool that the server runs; `server_name` where it was MCP's."""
 
-    required = ("type", "id", "name", "input")
+    required: ClassVar[tuple[str, ...]] = ("type", "id", "name", "input")
 
     id: str = ""
     name: str = ""
@@ -126,7 +126,7 @@ class ServerToolUseBlock(ContentBlock):
 class ToolResultBlock(ContentBlock):
     """What a tool of the server gave back; `content` has a shape for each tool."""
 
-    required = ("type", "tool_use_id", "content")
+    required: ClassVar[tuple[str, ...]] = ("type", "tool_use_id", "content")
 
     tool_use_id: str = ""
     content: Json = None
@@ -137,7 +137,7 @@ class ToolResultBlock(ContentBlock):
 class CompactionBlock(ContentBlock):
     """What stands for the turns before it (beta); None where compaction failed."""
 
-    required = ("type", "content")
+    required: ClassVar[tuple[str, ...]] = ("type", "content")
 
     content: str | None = None
 
@@ -226,7 +226,7 @@ class StopDetails(Object):
 class Message(Completion):
     """A whole message, as the same request without `stream` returns it."""
 
-    required = (
+    required: ClassVar[tuple[str, ...]] = (
         "id",
         "type",
         "role",

@@ -34,6 +34,7 @@ class Room(Protocol):
 
     def may_open(self, kind: str) -> bool:
         """Say whether there is room for one more item of a type, and count it."""
+        ...
 
     def leave(self, kind: str) -> None:
         """Take note that an item of a type is held no more."""

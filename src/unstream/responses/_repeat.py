@@ -98,7 +98,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._writes: dict[_Where, Callable[[str], object]] = {}
-        self._newest: _Where = (None,) * 4
+        self._newest: _Where = (None, None, None, None)
         self._decode = _DECODERS[0]  # of all of them
         self._misses = 0
         self._rest = 0

@@ -85,7 +85,7 @@ class Annotation(Object):
     count characters.
     """
 
-    required = ("type",)
+    required: ClassVar[tuple[str, ...]] = ("type",)
 
     type: str = ""
     start_index: int | None = None
@@ -101,7 +101,7 @@ class Annotation(Object):
 class TopLogprob(Object):
     """One of the likeliest tokens at a position."""
 
-    required = ("token", "logprob")
+    required: ClassVar[tuple[str, ...]] = ("token", "logprob")
 
     token: str = ""
     logprob: float = 0.0
@@ -111,7 +111,7 @@ class TopLogprob(Object):
 class TokenLogprob(Object):
     """One token and its log probability, a 64-bit float."""
 
-    required = ("token", "logprob")
+    required: ClassVar[tuple[str, ...]] = ("token", "logprob")
 
     token: str = ""
     logprob: float = 0.0
@@ -128,7 +128,7 @@ class Part(_Typed):
 class OutputText(Part):
     """Text that is the answer."""
 
-    required = ("type", "text", "annotations")
+    required: ClassVar[tuple[str, ...]] = ("type", "text", "annotations")
 
     type: str = "output_text"
     text: str = ""
@@ -139,7 +139,7 @@ class OutputText(Part):
 class Refusal(Part):
     """Text that says why there is no answer."""
 
-    required = ("type", "refusal")
+    required: ClassVar[tuple[str, ...]] = ("type", "refusal")
 
     type: str = "refusal"
     refusal: str = ""
@@ -148,7 +148,7 @@ class Refusal(Part):
 class ReasoningText(Part):
     """Text that the model thought."""
 
-    required = ("type", "text")
+    required: ClassVar[tuple[str, ...]] = ("type", "text")
 
     type: str = "reasoning_text"
     text: str = ""
@@ -157,7 +157,7 @@ class ReasoningText(Part):
 class SummaryText(Part):
     """A summary of what the model thought."""
 
-    required = ("type", "text")
+    required: ClassVar[tuple[str, ...]] = ("type", "text")
 
     type: str = "summary_text"
     text: str = ""
@@ -186,7 +186,7 @@ class OutputItem(_Typed):
 class Message(OutputItem):
     """What the model said: parts, most often one `OutputText`."""
 
-    required = ("type", "content")
+    required: ClassVar[tuple[str, ...]] = ("type", "content")
 
     type: str = "message"
     role: str | None = None
@@ -197,7 +197,7 @@ class Message(OutputItem):
 class Reasoning(OutputItem):
     """What the model thought, in summary, in full or encrypted."""
 
-    required = ("type", "summary")
+    required: ClassVar[tuple[str, ...]] = ("type", "summary")
 
     type: str = "reasoning"
     summary: list[Part] = field(default_factory=list)
@@ -208,7 +208,7 @@ class Reasoning(OutputItem):
 class FunctionCall(OutputItem):
     """A call of a function; `arguments` is the JSON text as the model wrote it."""
 
-    required = ("type", "call_id", "name", "arguments")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id", "name", "arguments")
 
     type: str = "function_call"
     call_id: str = ""
@@ -221,7 +221,7 @@ class FunctionCall(OutputItem):
 class CustomToolCall(OutputItem):
     """A call of a custom tool, with free text as `input`."""
 
-    required = ("type", "call_id", "name", "input")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id", "name", "input")
 
     type: str = "custom_tool_call"
     call_id: str = ""
@@ -234,7 +234,7 @@ class CustomToolCall(OutputItem):
 class McpCall(OutputItem):
     """A call of a tool of an MCP server, which the provider made."""
 
-    required = ("type", "name", "arguments", "server_label")
+    required: ClassVar[tuple[str, ...]] = ("type", "name", "arguments", "server_label")
 
     type: str = "mcp_call"
     name: str = ""
@@ -248,7 +248,7 @@ class McpCall(OutputItem):
 class McpListTools(OutputItem):
     """The tools that an MCP server has."""
 
-    required = ("type", "server_label", "tools")
+    required: ClassVar[tuple[str, ...]] = ("type", "server_label", "tools")
 
     type: str = "mcp_list_tools"
     server_label: str = ""
@@ -266,7 +266,7 @@ class WebSearchCall(OutputItem):
 class FileSearchCall(OutputItem):
     """A search of files."""
 
-    required = ("type", "queries")
+    required: ClassVar[tuple[str, ...]] = ("type", "queries")
 
     type: str = "file_search_call"
     queries: list[str] = field(default_factory=list)
@@ -276,7 +276,7 @@ class FileSearchCall(OutputItem):
 class CodeInterpreterCall(OutputItem):
     """Code that the provider ran."""
 
-    required = ("type", "code", "outputs")
+    required: ClassVar[tuple[str, ...]] = ("type", "code", "outputs")
 
     type: str = "code_interpreter_call"
     code: str | None = None
@@ -287,7 +287,7 @@ class CodeInterpreterCall(OutputItem):
 class ImageGenerationCall(OutputItem):
     """An image; `result` is base64."""
 
-    required = ("type", "result")
+    required: ClassVar[tuple[str, ...]] = ("type", "result")
 
     type: str = "image_generation_call"
     result: str | None = None
@@ -301,7 +301,7 @@ class ImageGenerationCall(OutputItem):
 class ShellCall(OutputItem):
     """Commands to run in a shell, in `action`."""
 
-    required = ("type", "call_id")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id")
 
     type: str = "shell_call"
     call_id: str = ""
@@ -312,7 +312,7 @@ class ShellCall(OutputItem):
 class ShellCallOutput(OutputItem):
     """What the commands of a shell call put out."""
 
-    required = ("type", "call_id", "output")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id", "output")
 
     type: str = "shell_call_output"
     call_id: str = ""
@@ -323,7 +323,7 @@ class ShellCallOutput(OutputItem):
 class LocalShellCall(OutputItem):
     """A command to run on the machine of the caller, in `action`."""
 
-    required = ("type", "call_id")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id")
 
     type: str = "local_shell_call"
     call_id: str = ""
@@ -333,7 +333,7 @@ class LocalShellCall(OutputItem):
 class ApplyPatchCall(OutputItem):
     """A change of a file, in `operation`."""
 
-    required = ("type", "call_id")
+    required: ClassVar[tuple[str, ...]] = ("type", "call_id")
 
     type: str = "apply_patch_call"
     call_id: str = ""
@@ -343,7 +343,7 @@ class ApplyPatchCall(OutputItem):
 class Compaction(OutputItem):
     """What was said before, encrypted."""
 
-    required = ("type", "encrypted_content")
+    required: ClassVar[tuple[str, ...]] = ("type", "encrypted_content")
 
     type: str = "compaction"
     encrypted_content: str = ""
@@ -434,7 +434,7 @@ class Response(Completion):
     What the provider puts beside it in the last event is in `extra`.
     """
 
-    required = (
+    required: ClassVar[tuple[str, ...]] = (
         *("id", "object", "created_at", "status", "error", "incomplete_details"),
         *("instructions", "model", "output", "parallel_tool_calls", "temperature"),
         *("tool_choice", "tools", "top_p", "usage", "metadata"),

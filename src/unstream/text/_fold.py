@@ -83,6 +83,10 @@ class TextFold(Fold[TextCompletion]):
                 self.note("foreign_events")
                 return None
             self.foreign = self.foreign or _OURS.isdisjoint(sent)
+        elif _is_chat(sent):
+            self.foreign = True
+            self.note("foreign_events")
+            return None
         return sent
 
     def _add_choice(self, sent: State) -> None:
@@ -214,6 +218,18 @@ def claims(sent: Mapping[str, Json], _name: str) -> bool:
         type(choice) is dict and "text" in choice and "delta" not in choice
         for choice in choices
     )
+
+
+def _is_chat(sent: State) -> bool:
+    """Say whether each choice has a delta, or a message, in the place of a text."""
+    choices = sent.get("choices")
+    return type(choices) is list and bool(choices) and all(map(_has_message, choices))
+
+
+def _has_message(choice: Json) -> bool:
+    if type(choice) is not dict or "text" in choice:
+        return False
+    return type(choice.get("delta", choice.get("message"))) is dict
 
 
 def _to_index(value: Json) -> int:

@@ -4,6 +4,9 @@ The source is OpenAI's API description (`CreateCompletionResponse`, August 2026)
 chunk has the shape of the whole answer. Enumerations are open.
 """
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from msgspec import field
 from msgspec.json import Decoder
 
@@ -28,7 +31,7 @@ class Logprobs(Lists):
 
     __slots__ = ()
 
-    decoders = {  # noqa: RUF012 - as the base declares it
+    decoders: ClassVar[Mapping[str, Decoder[Any]]] = {
         "tokens": Decoder(list[str] | None),
         "token_logprobs": Decoder(_Numbers),
         "top_logprobs": Decoder(_TopLogprobs),
@@ -63,7 +66,7 @@ class Logprobs(Lists):
 class Choice(Object):
     """One of the answers; `finish_reason` is None where none was sent."""
 
-    required = ("index", "text", "logprobs", "finish_reason")
+    required: ClassVar[tuple[str, ...]] = ("index", "text", "logprobs", "finish_reason")
 
     index: int = 0
     text: str = ""
@@ -85,7 +88,13 @@ class Usage(Object):
 class TextCompletion(Completion):
     """A whole text completion, as the same request without `stream` returns it."""
 
-    required = ("id", "object", "created", "model", "choices")
+    required: ClassVar[tuple[str, ...]] = (
+        "id",
+        "object",
+        "created",
+        "model",
+        "choices",
+    )
 
     id: str = ""
     object: str = "text_completion"
