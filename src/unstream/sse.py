@@ -257,7 +257,19 @@ class Decoder:
         """Split a block of events that have a name and one data line each.
 
         An event named `error` is read by itself: it means something else than others.
+        Most blocks hold events of one name, and these are cut out without a look at the
+        name of each: in half the time.
         """
+        end = block.find(b"\n")
+        name, mark = block[7:end], block[: end + 7]
+        if name in self._names and mark[-7:] == b"\ndata: ":
+            alike = block[len(mark) :].split(b"\n\n" + mark)
+            last = alike.pop()
+            if alike and not [payload for payload in alike if _LF in payload]:
+                run = Run(alike)
+                run.names = [name] * len(alike)
+                yield run
+                block = mark + last
         parts = block.split(b"\n\nevent: ")
         parts[0] = parts[0][7:]
         rest: bytes | None = parts.pop()

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, field
 
 from unstream._rules import DROPPED, Effects
+from unstream.sse import Run
 
 __all__ = ["Repeats"]
 
@@ -131,7 +132,7 @@ class Repeats:
             self.is_ready = True
             return
 
-    def take(self, payloads: list[bytes], at: int) -> int:
+    def take(self, payloads: Run, at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
 
         Nothing has been done with the payload at the place that is returned.
@@ -139,6 +140,8 @@ class Repeats:
         writes, decode, start = self._writes, self._decode, at
         item_id, kind, output, place = self._newest
         write = writes[self._newest]
+        # A run of events with names holds no line feed.
+        may_be_odd = payloads.names is None
         for data in payloads[at:] if at else payloads:
             try:
                 event = decode(data)
@@ -158,7 +161,7 @@ class Repeats:
                 item_id, kind, output, place = where
                 write = writes[where]
             text = event.delta
-            if not text or _LF in data:
+            if not text or (may_be_odd and _LF in data):
                 break
             write(text)
             at += 1
