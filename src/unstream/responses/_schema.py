@@ -71,8 +71,10 @@ class _Typed(Object):
     def choose(cls, sent: Mapping[str, Json]) -> builtins.type[Self]:
         """Return the class of the type, or this one where that is not described."""
         kind = sent.get("type")
-        found = cls.kinds.get(kind) if type(kind) is str else None
-        return found if found is not None and issubclass(found, cls) else cls
+        found = cls.kinds.get(kind, cls) if type(kind) is str else cls
+        if issubclass(found, cls):
+            return found
+        return cls
 
 
 # --- Parts ----------------------------------------------------------------------------
