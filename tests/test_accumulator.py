@@ -296,6 +296,18 @@ def test_numbers_that_json_has_not_cost_no_text(number: str, strange: str) -> No
             json.loads(outcome.to_json())
 
 
+@pytest.mark.parametrize("strange", ["", ',"x":1'], ids=["known", "strange"])
+def test_integers_of_any_length_are_integers(strange: str) -> None:
+    """They are JSON, and Python reads up to 4,300 digits."""
+    digits = "9" * 400
+    for key in ("created", "usage", "y", "p", "provider"):
+        for value in (digits, f'{{"n":{digits}}}', f"[{digits}]"):
+            choices = '"choices":[{"delta":{"content":"a"}}]'
+            outcome = outcome_of(f'{{{choices},"{key}":{value}{strange}}}')
+            assert (outcome.n_malformed, content_of(outcome)) == (0, "a")
+            assert Outcome.from_json(outcome.to_json()) == outcome
+
+
 # --- Errors ---------------------------------------------------------------------------
 
 

@@ -615,6 +615,65 @@ ROWS: Final = {
         + ('"b"',) * 15
         + ('[{"x":1}]', '"c"') * 9
     ],
+    "a key that stands twice, with one value at first": [
+        event('{"choices":[{"delta":{"content":"%s"}}],"content":"%s"}', *texts)
+        for texts in ("xx",) * 20 + ("xz",) * 3 + ("xx",) * 20 + ("zx",) * 3
+    ],
+    "a key that ends like another": [
+        event(
+            '{"choices":[{"delta":{"cont\\u0065nt":"%s"}}],"\\"content":"%s"}', *texts
+        )
+        for texts in ("xx",) * 20 + ("xz",) * 3 + ("xx",) * 20 + ("zx",) * 3
+    ],
+    "white space around a colon": [
+        event('{"choices":[{"delta":{"content"%s"%d"}}]}', colon, n)
+        for colon in (" :", " : ", ":  ", ":\t")
+        for n in range(20)
+    ],
+    "arguments that are numbers and lists": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":0,"function":'
+            '{"arguments":%s}}]}}]}',
+            sent,
+        )
+        for sent in ("12345", "67890", "[1]", "[2]", '"a"', "5.5")
+        for _ in range(20)
+    ],
+    "characters cut in two between events": [
+        b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % text
+        for text in [b"a"] * 20 + [b"\xc3", b"\xa9"] * 3 + [b"a"] * 20
+    ],
+    "calls that take turns at one index": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":0,%s"function":'
+            '{%s"arguments":"%d,"}}]}}]}',
+            identity and f'"id":"{identity}",',
+            name and f'"name":"{name}",',
+            n,
+        )
+        for n, (identity, name) in enumerate(
+            [("p", "f"), ("q", "g")]
+            + [("p", ""), ("", ""), ("", ""), ("q", ""), ("", "")] * 9
+            + [*[("p", "")] * 20, *[("", "")] * 20] * 2
+            + [*[("q", "")] * 20, *[("", "")] * 20]
+        )
+    ],
+    "a name without an index, until the arguments are whole": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"function":'
+            '{"name":"f","arguments":"%s"}}]}}]}',
+            text,
+        )
+        for text in ("{", *[" "] * 30, "}", "{}", "{}", *[" "] * 30, "{}", "{}")
+    ],
+    "a placeholder, and what may be one": [
+        event(
+            '{"choices":[{"delta":{"tool_calls":[{"index":0,"function":'
+            '{"arguments":"%s"}}]}}]}',
+            text,
+        )
+        for text in ("{", "}", "{", "}", "{", "}", *["{}"] * 20, *["{", "}"] * 10)
+    ],
     "keys of ours": [
         event('{"id":"a","*%s":%s,"choices":[{"delta":{"content":"c"}}]}', key, value)
         for key in ("extra", "absent")

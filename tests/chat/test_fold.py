@@ -438,12 +438,11 @@ def test_a_call_beside_one_that_is_over_the_limit_counts() -> None:
         return [lost, {"index": 0, "function": {"arguments": f"{n},"}}]
 
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "[..."}}
-    sent = [{"tool_calls": pieces(n)} for n in range(30)]
-    outcome = outcome_of(
-        chunk({"tool_calls": [call]}), *map(chunk, sent), limits=Limits(tool_calls=1)
-    )
-    [only] = outcome.calls
-    assert only.text == "[..." + "".join(f"{n}," for n in range(30))
+    sent = [chunk({"tool_calls": pieces(n)}) for n in range(30)]
+    body = stream(chunk({"tool_calls": [call]}), *sent)
+    for fast in (True, False):
+        [only] = fold_reads([body], limits=Limits(tool_calls=1), fast=fast).calls
+        assert only.text == "[..." + "".join(f"{n}," for n in range(30))
 
 
 # --- Strangers ------------------------------------------------------------------------

@@ -89,6 +89,36 @@ def test_what_happens_between_makes_an_equal_event_another(name: str) -> None:
                 assert repr(fold_reads([body], fast=fast)) == plain, (one, other)
 
 
+@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize(
+    "key",
+    [
+        *('"id":"z"', '"model":"z"', '"created":5', '"service_tier":"z"'),
+        *('"system_fingerprint":"z"', '"provider":"z"', '"usage":{"a":1}', '"x":5'),
+    ],
+)
+def test_what_stands_beside_the_choices_is_compared_too(name: str, key: str) -> None:
+    like = event(EVENTS[name])
+    other = event(b"{" + key.encode() + b"," + EVENTS[name][1:])
+    for body in (like * 3 + other * 3 + like * 2, other * 3 + like * 3 + other * 2):
+        plain = repr(fold_plainly(body))
+        assert repr(fold_reads([body], fast=False)) == plain
+        plain = repr(fold_plainly(like * 14 + body))
+        assert repr(fold_reads([like * 14 + body])) == plain
+
+
+def test_what_is_forgotten_is_forgotten_of_every_choice() -> None:
+    one, two = (
+        stream(*(chunk({"content": text}, index=index) for text in "ab"))
+        for index in (0, 1)
+    )
+    parts = stream(chunk({"content": ["part"]}, index=1))
+    body = two * 3 + parts + one * 3 + two * 3 + one * 20 + two * 20
+    plain = fold_plainly(body)
+    for fast in (True, False):
+        assert repr(fold_reads([body], fast=fast)) == repr(plain)
+
+
 # --- What it is worth -----------------------------------------------------------------
 
 
