@@ -208,14 +208,15 @@ class Fold(Generic[T]):
 
     def has_room(self, data: bytes) -> bool:
         """Say whether the values of a payload may be held; note the limit if not."""
-        if len(data) <= self._light:
+        if len(data) <= self._light or self._weighed[0] is data:
             return True
         for measure in (weigh, weigh_closely):
-            self._weighed = data, (weight := measure(data))
+            weight = measure(data)
             if (
                 self._debt + weight - _EACH * len(data) <= _FREE
                 and self._held + weight <= self.limits.held_bytes
             ):
+                self._weighed = data, weight  # a payload may be read more than once
                 return True
         self.limit = self.limit or "held_bytes"
         return False
