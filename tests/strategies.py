@@ -16,8 +16,8 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from unstream import Accumulator, ChatCompletion, Limits, Outcome
-from unstream._protocol import Fold
+from unstream import Accumulator, ChatCompletion, Limits, Logprobs, Outcome
+from unstream._protocol import Fold, Protocol
 from unstream._rules import CHANGED, DROPPED, HELD, Rule, State, settle
 from unstream.chat import PROTOCOL
 from unstream.chat._fold import ChatFold
@@ -593,17 +593,61 @@ def cut(body: bytes, into: Iterable[int]) -> list[bytes]:
 def fold_reads(
     reads: Iterable[bytes],
     *,
+    protocol: Protocol[Any] = PROTOCOL,
     limits: Limits | None = None,
     fast: bool = True,
     look: bool = False,
-) -> Outcome[ChatCompletion]:
+) -> Outcome[Any]:
     """Feed the reads and return the verdict; with `look`, look after each."""
-    accumulator = Accumulator(limits=limits, fast=fast)
+    accumulator = Accumulator(protocol=protocol, limits=limits, fast=fast)
     for data in reads:
         accumulator.feed(data)
         if look:
             accumulator.snapshot()
     return accumulator.finish()
+
+
+def vandalise(value: Any) -> None:
+    """Change everything that can be changed in place."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            vandalise(getattr(value, name))
+            setattr(value, name, None)
+    elif isinstance(value, Logprobs):
+        value.lists.clear()
+    elif isinstance(value, dict):
+        for inner in value.values():
+            vandalise(inner)
+        value.clear()
+        value["vandal"] = 1
+    elif isinstance(value, list):
+        for inner in value:
+            vandalise(inner)
+        value.append("vandal")
+
+
+def check_looks(
+    reads: Iterable[bytes],
+    want: Outcome[Any],
+    *,
+    protocol: Protocol[Any] = PROTOCOL,
+    limits: Limits | None = None,
+) -> None:
+    """Look after each read, spoil what was seen, and hold the end against `want`."""
+    accumulator = Accumulator(protocol=protocol, limits=limits)
+    accumulator.snapshot()
+    last = ""
+    for data in reads:
+        accumulator.feed(data)
+        seen = accumulator.snapshot()
+        told = repr(seen)
+        if seen is not None and told != last:
+            last = told
+            assert accumulator.has_content in (True, False)
+            seen.to_dict()
+            vandalise(seen)
+            assert repr(accumulator.snapshot()) == told
+    assert repr(accumulator.finish()) == repr(want)
 
 
 class _PlainFold(ChatFold):

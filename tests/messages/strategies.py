@@ -1,15 +1,17 @@
 """Streams of Messages as servers send them, and worse."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from tests import strategies
 from tests.strategies import pieces, values
-from unstream import Accumulator, Limits, Outcome
-from unstream.messages import PROTOCOL, Message
+from unstream import Limits
+from unstream.messages import PROTOCOL
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -28,21 +30,7 @@ def stream(*sent: Json) -> bytes:
     return b"".join(map(write, sent))
 
 
-def fold_reads(
-    reads: Iterable[bytes],
-    *,
-    limits: Limits | None = None,
-    fast: bool = True,
-    look: bool = False,
-) -> Outcome[Message]:
-    """Feed the reads and return the verdict; with `look`, look after each."""
-    accumulator = Accumulator(protocol=PROTOCOL, limits=limits, fast=fast)
-    for data in reads:
-        accumulator.feed(data)
-        if look:
-            accumulator.snapshot()
-    return accumulator.finish()
-
+fold_reads: Final = partial(strategies.fold_reads, protocol=PROTOCOL)
 
 # --- The events of one block, briefly -------------------------------------------------
 
