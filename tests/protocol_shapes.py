@@ -222,7 +222,7 @@ def _gemini_tools(rng: random.Random, n: int) -> tuple[Events, Object]:
     sent: list[Object] = []
     parts: list[Object] = []
     for index, pieces in enumerate(_calls(rng, n)):
-        texts = words(rng, len(pieces) - 1)
+        texts = words(rng, len(pieces))
         args = json.loads("".join(pieces))
         call = {"functionCall": {"name": f"tool_{index}", "args": args}}
         sent += [*({"text": text} for text in texts), call]
