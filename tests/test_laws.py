@@ -1,8 +1,6 @@
 """What holds of every stream: the promises of the README, as laws."""
 
-import gc
 import json
-import time
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from tests.strategies import (
     check_saved,
     chunk,
     chunk_lists,
+    cost,
     cut,
     fold_plainly,
     fold_reads,
@@ -501,19 +500,6 @@ def plain_of(outcome: Outcome[ChatCompletion]) -> dict[str, Json]:
 # A ratio of two sizes of the same work, because a stopwatch against a constant tells
 # more about the machine. Ten times the work may cost sixteen times the time, which
 # leaves room for caches and growing lists; what is quadratic costs a hundred times.
-
-
-def cost(work: Callable[[], object]) -> float:
-    best = float("inf")
-    gc.disable()  # its passes depend on what other tests left behind
-    try:
-        for _ in range(3):
-            start = time.process_time()
-            work()
-            best = min(best, time.process_time() - start)
-    finally:
-        gc.enable()
-    return best
 
 
 def growth(work: Callable[[list[bytes]], object], reads: list[bytes]) -> float:

@@ -1,8 +1,6 @@
 """What holds of every stream of a response."""
 
-import gc
 import json
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Final
@@ -26,7 +24,7 @@ from tests.responses.streams import (
     segments,
     streams,
 )
-from tests.strategies import check_looks, cut, sizes
+from tests.strategies import check_looks, cost, cut, sizes
 from unstream import Accumulator, Ending, Limits, Outcome
 from unstream.responses import PROTOCOL, Response
 
@@ -203,20 +201,6 @@ def test_of_two_responses_the_last_one_counts(
 
 
 # --- Cost -----------------------------------------------------------------------------
-
-
-def cost(work: Callable[[], object]) -> float:
-    best = float("inf")
-    gc.collect()
-    gc.disable()  # its passes depend on what other tests left behind
-    try:
-        for _ in range(3):
-            start = time.process_time()
-            work()
-            best = min(best, time.process_time() - start)
-    finally:
-        gc.enable()
-    return best
 
 
 def text(delta: str = "tok", **keys: Json) -> Event:
