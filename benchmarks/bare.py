@@ -80,11 +80,12 @@ class MessageEvent(Struct, gc=False):
 
 class ResponseEvent(Struct, gc=False):
     type: str = ""
-    sequence_number: int = 0
-    item_id: str = ""
-    output_index: int = 0
     content_index: int = 0
     delta: str | None = None
+    item_id: str = ""
+    logprobs: Any = None
+    output_index: int = 0
+    sequence_number: int = 0
 
 
 class Part(Struct, gc=False, rename="camel"):

@@ -284,8 +284,12 @@ def build(name: str, n: int, *, seed: int = 7) -> Shape:
             event["sequence_number"] = number
             if name.endswith(PADDED) and event["type"].endswith(".delta"):
                 event["obfuscation"] = padding(rng)
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        named = f"event: {event['type']}\n" if "type" in event else ""
+            kind = event.pop("type")  # OpenAI's servers sort the keys behind it
+            whole = {"type": kind, **dict(sorted(event.items()))}
+        else:
+            whole = event
+        text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+        named = f"event: {whole['type']}\n" if "type" in whole else ""
         events.append(f"{named}data: {text}\n\n".encode())
     if protocol == "text":
         events.append(b"data: [DONE]\n\n")
