@@ -153,8 +153,9 @@ class Accumulator(Generic[T]):
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
-        `openai`) or `to_dict()`. Raises TypeError for anything else, StreamFinished
-        after `finish`.
+        `openai`, `anthropic` and `google.genai`) or `to_dict()`; or a message of a
+        WebSocket, parsed. Raises TypeError for anything else, StreamFinished after
+        `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
@@ -517,7 +518,9 @@ def _mapping(chunk: Any) -> Mapping[str, Json]:
     sent = chunk
     if not isinstance(chunk, Mapping):
         if callable(dump := getattr(chunk, "model_dump", None)):
-            sent = dump(mode="json", exclude_unset=True)
+            # The names of the wire are the aliases, where a model has any (Google's).
+            # Clients put into a field what its type does not say, which it warns of.
+            sent = dump(mode="json", exclude_unset=True, by_alias=True, warnings=False)
         elif callable(dump := getattr(chunk, "to_dict", None)):
             sent = dump()
     if not isinstance(sent, Mapping):
