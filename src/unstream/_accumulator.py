@@ -6,10 +6,13 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
+from unstream._events import Event as LiveEvent
+from unstream._events import Live, Log
 from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
@@ -52,7 +55,8 @@ class Accumulator(Generic[T]):
     The result depends on the concatenation of what was fed, not on the cuts. Keywords:
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
-    speed and nothing else. Raises TypeError for arguments of other types.
+    speed and nothing else; `events=True` lets `feed` and `add` return what is new, as
+    events, see `events`. Raises TypeError for arguments of other types.
     """
 
     __slots__ = (
@@ -65,6 +69,7 @@ class Accumulator(Generic[T]):
         "_fold",
         "_held",
         "_limits",
+        "_log",
         "_most",
         "_n_bytes",
         "_n_malformed",
@@ -78,6 +83,7 @@ class Accumulator(Generic[T]):
         *,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -86,6 +92,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[T],
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -93,6 +100,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[Any] = PROTOCOL,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None:
         """Begin a stream of a protocol."""
         limits = _LIMITS if limits is None else limits
@@ -103,12 +111,14 @@ class Accumulator(Generic[T]):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
         self._limits = limits
-        self._fast = FastPath() if fast else None
+        # What is told of each event is told when it came, not of many at once.
+        self._log = Log() if events else None
+        self._fast = FastPath() if fast and not events else None
         # What finds out the protocol, until it is found.
         self._detector = Detector() if protocol is ANY else None
         self._begin(PROTOCOL if protocol is ANY else protocol)
         self._held: list[bytes] = []
-        self._most = _HELD  # as many as are held at a time
+        self._most = 1 if events else _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
         self._first = b""  # what the stream began with
@@ -120,7 +130,13 @@ class Accumulator(Generic[T]):
     def _begin(self, protocol: Protocol[Any]) -> None:
         limits = self._limits
         self._protocol = protocol
-        self._fold: Fold[T] = protocol.fold(limits)
+        if self._log is None:
+            self._fold: Fold[T] = protocol.fold(limits)
+        elif protocol.live:
+            module, _, name = protocol.live.partition(":")
+            self._fold = getattr(import_module(module), name)(limits, self._log)
+        else:
+            raise TypeError(f"the protocol {protocol.name} tells no events: see `live`")
         self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
@@ -128,11 +144,12 @@ class Accumulator(Generic[T]):
         state = "open" if self._outcome is None else self._outcome.ending
         return f"<Accumulator {self._protocol.name}: {state}, {n_bytes} bytes>"
 
-    def feed(self, data: BytesLike) -> None:
+    def feed(self, data: BytesLike) -> Sequence[LiveEvent]:
         """Take the next bytes of the stream, bytes-like, cut anywhere.
 
-        Nothing that the stream contains raises; `finish` tells. Raises TypeError where
-        `data` is not bytes-like, StreamFinished after `finish`.
+        Return the events that this brought; none unless they were asked for. Nothing
+        that the stream contains raises; `finish` tells. Raises TypeError where `data`
+        is not bytes-like, StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("fed after finish: a stream has an accumulator")
@@ -144,13 +161,16 @@ class Accumulator(Generic[T]):
         held.append(data)
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
+            if self._log is not None:
+                return self._log.take()
+        return ()
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: Any) -> Sequence[LiveEvent]:
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
-        `openai`) or `to_dict()`. Raises TypeError for anything else, StreamFinished
-        after `finish`.
+        `openai`) or `to_dict()`. Return what `feed` does. Raises TypeError for anything
+        else, StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
@@ -166,6 +186,17 @@ class Accumulator(Generic[T]):
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
         self._take(Event("message", data))
+        return () if self._log is None else self._log.take()
+
+    def events(self) -> list[LiveEvent]:
+        """Return the events that no call returned yet.
+
+        After `finish` these are the last of the stream, `Ended` the very last. Raises
+        TypeError for an accumulator that was made without `events=True`.
+        """
+        if self._log is None:
+            raise TypeError("no events were asked for: Accumulator(events=True) does")
+        return self._log.take()
 
     @property
     def has_content(self) -> bool:
@@ -199,6 +230,8 @@ class Accumulator(Generic[T]):
             ):
                 self._end()
             self._outcome = self._judge()
+            if isinstance(self._fold, Live):
+                self._fold.end(self._outcome)
         return self._outcome
 
     # --- Blocks -----------------------------------------------------------------------

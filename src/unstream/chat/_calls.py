@@ -225,6 +225,16 @@ class Calls(Grown):
             calls = sorted(calls, key=lambda call: call.index or 0)
         return [call.result() for call in calls]
 
+    def newest_of(self, sent: State) -> "_Call | None":
+        """Return the call that a piece went to, if it was the last of its index or id.
+
+        By the rules above, those of `_find`, once they have been followed.
+        """
+        piece = _Piece(sent)
+        if piece.index is not None:
+            return self._by_index.get(piece.index)
+        return self._by_id.get(piece.id) if piece.id else self._newest
+
 
 class _Piece:
     """What a piece says, read leniently."""
