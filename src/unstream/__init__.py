@@ -30,7 +30,6 @@ from unstream._folding import (
     fold,
     fold_chunks,
 )
-from unstream._partial import partial_json
 from unstream._outcome import (
     Arguments,
     Call,
@@ -49,6 +48,7 @@ from unstream._outcome import (
     Tokens,
     TruncatedStream,
 )
+from unstream._partial import partial_json
 from unstream._tee import atee, tee
 from unstream.chat import (
     Annotation,

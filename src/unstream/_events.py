@@ -9,6 +9,7 @@ that, whatever the stream did.
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from io import StringIO
+from itertools import zip_longest
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -250,25 +251,29 @@ def filled(value: Any) -> Source | None:
     return value if type(value) is str and value else None
 
 
+def _whole(source: Source) -> str:
+    return source.getvalue() if isinstance(source, StringIO) else source
+
+
 class _Part:
     """A text, and how much of it was told."""
 
-    __slots__ = ("n", "position", "source")
+    __slots__ = ("n", "position", "seen", "source")
 
     def __init__(self, position: int, source: Source = "") -> None:
         self.position = position
-        self.source = source
+        self.seen = source  # what the fold holds
+        self.source = source  # that, or what it is mended
         self.n = 0
 
     def told(self) -> str:
         """Return what was told, before it was mended."""
-        source = self.source
-        return (source if type(source) is str else source.getvalue())[: self.n]
+        return _whole(self.source)[: self.n]
 
     def take(self, *, mends: bool) -> str:
         """Return what was not told yet, in the time that takes."""
         source, n = self.source, self.n
-        if type(source) is StringIO:
+        if isinstance(source, StringIO):
             if source.tell() == n:
                 return ""
             source.seek(n)
@@ -279,13 +284,17 @@ class _Part:
         if mends and new and "\ud800" <= new[-1] <= "\udbff":
             new = new[:-1]
         self.n = n + len(new)
-        return mend(new) if mends else new  # type: ignore[no-any-return]
+        return mend(new) if mends else new
 
     def move(self, source: Source) -> bool:
         """Go on with another source; say whether that begins with what was told."""
-        told, self.source = self.told(), source
-        text = source if type(source) is str else source.getvalue()
+        told, self.source, self.seen = self.told(), source, source
+        if _whole(source).startswith(told):
+            return True
+        # The halves of a character may have been joined where it came whole.
+        told, text = mend(told), mend(_whole(source))
         if text.startswith(told):
+            self.source, self.n = text, len(told)
             return True
         self.n = 0
         return False
@@ -361,10 +370,9 @@ class Log:
 
     def start_over(self) -> None:
         """Take back what was told."""
-        if (
-            *(self._parts or self._calls or self._reasons or ()),
-            *filter(None, (*self._usage, self._error)),
-        ):
+        usage, raw = self._usage
+        known = self._parts or self._calls or self._reasons
+        if known or usage is not None or raw is not None or self._error is not None:
             self._forget()
             self._new.append(StartedOver())
 
@@ -402,12 +410,8 @@ class Log:
         if (source := filled(source)) is None:
             return
         part = held.arguments
-        if not part.n:
-            text = source if type(source) is str else None
-            if text is None and source.tell() == len(_PLACEHOLDER):  # type: ignore[union-attr]
-                text = source.getvalue()  # type: ignore[union-attr]
-            if text == _PLACEHOLDER:
-                return
+        if not part.n and _is_placeholder(source):
+            return
         if not held.is_told:
             self._name(choice, held, held.id, held.name)
         self._tell("arguments", choice, part, source)
@@ -423,7 +427,7 @@ class Log:
         )
 
     def _tell(self, kind: Kind, choice: int, part: _Part, source: Source) -> None:
-        if source is not part.source and not part.move(source):
+        if source is not part.seen and not part.move(source):
             self._new.append(
                 Replaced(
                     kind=kind,
@@ -561,6 +565,11 @@ class Log:
         self._new.append(_ended(record, outcome))
 
 
+def _is_placeholder(source: Source) -> bool:
+    size = source.tell() if isinstance(source, StringIO) else len(source)
+    return size == len(_PLACEHOLDER) and _whole(source) == _PLACEHOLDER
+
+
 def _is_same(told: str, text: str) -> bool:
     """Say whether arguments are the same, but for white space perhaps."""
     if told == text:
@@ -581,24 +590,19 @@ def _pair(
     pairs: list[tuple[_ToolCall | None, Call | None]] = []
     for by_text in (True, False):
         waiting: dict[tuple[str, ...], list[_ToolCall]] = defaultdict(list)
-        for call in reversed(ours):
-            text = call.arguments.told() if by_text else ""
-            waiting[call.id, call.name, text].append(call)
+        for held in reversed(ours):
+            text = held.arguments.told() if by_text else ""
+            waiting[held.id, held.name, text].append(held)
         left: list[Call] = []
         for call in theirs:
-            found = waiting.get((call.id, call.name, call.text if by_text else ""))
-            if found:
+            if found := waiting.get((call.id, call.name, call.text if by_text else "")):
                 pairs.append((found.pop(), call))
             else:
                 left.append(call)
         theirs = left
-        ours = [call for calls in waiting.values() for call in calls]
-        ours.sort(key=lambda call: call.arguments.position)
-    n = max(len(ours), len(theirs))
-    rest = zip(
-        ours + [None] * (n - len(ours)), theirs + [None] * (n - len(theirs)), strict=True
-    )
-    return sorted([*pairs, *rest], key=_place)
+        ours = [held for alike in waiting.values() for held in alike]
+        ours.sort(key=lambda held: held.arguments.position)
+    return sorted([*pairs, *zip_longest(ours, theirs)], key=_place)
 
 
 def _place(pair: tuple[_ToolCall | None, Call | None]) -> float:
@@ -675,7 +679,9 @@ class Live(Fold[T]):
         """Return a plain value as it stands in the result."""
         return mend(plain) if self.has_halves else plain
 
-    def judged(self, plain: State, unfinished: tuple[int, ...] = ()) -> tuple[Call, ...]:
+    def judged(
+        self, plain: State, unfinished: tuple[int, ...] = ()
+    ) -> tuple[Call, ...]:
         """Return the verdicts on the calls of a part of the result."""
         return structure(self.kind, self.mended(plain)).calls(unfinished)
 

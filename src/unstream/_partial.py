@@ -41,9 +41,7 @@ def partial_json(
         if not str(error).startswith(("EOF", "unexpected end")):
             raise
     try:
-        return jiter.from_json(
-            data, allow_inf_nan=False, partial_mode=_MODES[strings]
-        )
+        return jiter.from_json(data, allow_inf_nan=False, partial_mode=_MODES[strings])
     except ValueError as error:
         if str(error).startswith("EOF"):
             return None

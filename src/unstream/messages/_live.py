@@ -36,8 +36,8 @@ class LiveMessages(Live[Message], MessagesFold):
         before = self._newest
         if self._n < len(known):
             self._newest = known[-1]
-            for block in known[self._n :]:
-                self._report(block)
+            for fresh in known[self._n :]:
+                self._report(fresh)
             self._n = len(known)
             if before is not None and before.is_stopped:
                 # As if nothing were to stop the model.
