@@ -1,26 +1,9 @@
 """Fold a streamed answer of a language model back into the complete one."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unstream._accumulator import Accumulator
 from unstream._detect import ANY, detect
-from unstream._events import (
-    ArgumentsDelta,
-    CallFinished,
-    CallRevised,
-    CallStarted,
-    ChoiceFinished,
-    ChoiceReopened,
-    Ended,
-    ErrorReported,
-    Event,
-    ReasoningDelta,
-    RefusalDelta,
-    Replaced,
-    StartedOver,
-    TextDelta,
-    UsageReported,
-)
 from unstream._exchange import Exchange
 from unstream._folding import (
     aevents,
@@ -64,6 +47,25 @@ from unstream.chat import (
     TopLogprob,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from unstream._events import (
+        ArgumentsDelta,
+        CallFinished,
+        CallRevised,
+        CallStarted,
+        ChoiceFinished,
+        ChoiceReopened,
+        Ended,
+        ErrorReported,
+        Event,
+        ReasoningDelta,
+        RefusalDelta,
+        Replaced,
+        StartedOver,
+        TextDelta,
+        UsageReported,
+    )
 
 __all__ = [
     "ANY",
@@ -143,6 +145,10 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module  # noqa: PLC0415 - as rarely needed
 
         return import_module(f"unstream.{name}")
+    if name in __all__:
+        from unstream import _events  # noqa: PLC0415 - as rarely needed
+
+        return getattr(_events, name)
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - takes 10 ms
 

@@ -8,17 +8,19 @@ stream) and how the ending is told; not what any payload means.
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
-from unstream._events import Event as LiveEvent
-from unstream._events import Live, Log
 from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
+
+if TYPE_CHECKING:
+    from unstream._events import Event as LiveEvent
+    from unstream._events import Log
 
 __all__ = ["Accumulator"]
 
@@ -112,7 +114,7 @@ class Accumulator(Generic[T]):
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
         self._limits = limits
         # What is told of each event is told when it came, not of many at once.
-        self._log = Log() if events else None
+        self._log: Log | None = _begin_log() if events else None
         self._fast = FastPath() if fast and not events else None
         # What finds out the protocol, until it is found.
         self._detector = Detector() if protocol is ANY else None
@@ -144,7 +146,7 @@ class Accumulator(Generic[T]):
         state = "open" if self._outcome is None else self._outcome.ending
         return f"<Accumulator {self._protocol.name}: {state}, {n_bytes} bytes>"
 
-    def feed(self, data: BytesLike) -> Sequence[LiveEvent]:
+    def feed(self, data: BytesLike) -> Sequence["LiveEvent"]:
         """Take the next bytes of the stream, bytes-like, cut anywhere.
 
         Return the events that this brought; none unless they were asked for. Nothing
@@ -165,7 +167,7 @@ class Accumulator(Generic[T]):
                 return self._log.take()
         return ()
 
-    def add(self, chunk: Any) -> Sequence[LiveEvent]:
+    def add(self, chunk: Any) -> Sequence["LiveEvent"]:
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
@@ -188,7 +190,7 @@ class Accumulator(Generic[T]):
         self._take(Event("message", data))
         return () if self._log is None else self._log.take()
 
-    def events(self) -> list[LiveEvent]:
+    def events(self) -> list["LiveEvent"]:
         """Return the events that no call returned yet.
 
         After `finish` these are the last of the stream, `Ended` the very last. Raises
@@ -230,8 +232,9 @@ class Accumulator(Generic[T]):
             ):
                 self._end()
             self._outcome = self._judge()
-            if isinstance(self._fold, Live):
-                self._fold.end(self._outcome)
+            if self._log is not None:
+                live: Any = self._fold
+                live.end(self._outcome)
         return self._outcome
 
     # --- Blocks -----------------------------------------------------------------------
@@ -513,6 +516,12 @@ class Accumulator(Generic[T]):
 
 
 _LIMITS: Final = Limits()
+
+
+def _begin_log() -> "Log":
+    from unstream._events import Log  # noqa: PLC0415 - most ask for no events
+
+    return Log()
 
 
 def _stands_alone(line: bytes) -> bool:

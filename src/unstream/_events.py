@@ -197,19 +197,19 @@ class Ended(_Event, frozen=True, dict=True):
 
         Raises AttributeError for an event that was sent on: that has its record alone.
         """
-        found: Outcome[Any] | None = self.__dict__.get("outcome")
+        found: Outcome[Any] | None = vars(self).get("outcome")
         if found is None:
             raise AttributeError("an Ended that was sent on has its record alone")
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ended, (self.record, self.__dict__.get("outcome"))
+        return _ended, (self.record, vars(self).get("outcome"))
 
 
 def _ended(record: Record, outcome: Outcome[Any] | None) -> Ended:
     event = Ended(record=record)
     if outcome is not None:
-        event.__dict__["outcome"] = outcome
+        vars(event)["outcome"] = outcome
     return event
 
 

@@ -8,14 +8,16 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from unstream._accumulator import Accumulator
-from unstream._events import Event
 from unstream._outcome import Completion, Ending, Limits
 from unstream._protocol import Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike
+
+if TYPE_CHECKING:
+    from unstream._events import Event
 
 __all__ = [
     "AsyncSource",
@@ -149,21 +151,21 @@ def events(
     *,
     protocol: Protocol[Any] = PROTOCOL,
     limits: Limits | None = None,
-) -> Generator[Event, None, None]:
+) -> Generator["Event", None, None]:
     """Yield what is new in a stream as it comes, and at last `Ended`, however it ended.
 
     `source` is what `fold` takes. What it raises is raised, after the last events of
     what came. Raises TypeError, when it is called, where `source` is something else.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        source = (source,)
+    whole = isinstance(source, bytes | bytearray | memoryview)
+    pieces = (source,) if whole else _iterate(source)
     accumulator = Accumulator(protocol=protocol, limits=limits, events=True)
-    return _events(_iterate(source), accumulator)
+    return _events(pieces, accumulator)
 
 
 def _events(
     source: Iterable[Any], accumulator: Accumulator[Any]
-) -> Generator[Event, None, None]:
+) -> Generator["Event", None, None]:
     try:
         for data in source:
             yield from accumulator.feed(data)
@@ -180,7 +182,7 @@ def aevents(
     *,
     protocol: Protocol[Any] = PROTOCOL,
     limits: Limits | None = None,
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator["Event", None]:
     """Do what `events` does for an async iterable of bytes-likes."""
     accumulator = Accumulator(protocol=protocol, limits=limits, events=True)
     return _aevents(_aiterate(source, "events"), accumulator)
@@ -188,7 +190,7 @@ def aevents(
 
 async def _aevents(
     source: AsyncIterable[Any], accumulator: Accumulator[Any]
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator["Event", None]:
     try:
         async for data in source:
             for event in accumulator.feed(data):

@@ -86,8 +86,9 @@ class _Screen:
             self._console = Console(file=out, highlight=False)
         self.column = 0
         # A frame is drawn to the edge of a terminal; elsewhere there is none.
-        is_wide = self._console is not None and self._console.is_terminal
-        self.width: int | None = self._console.width if is_wide else None
+        self.width: int | None = None
+        if self._console is not None and self._console.is_terminal:
+            self.width = self._console.width
         self.frame = ("╭─", "│ ", "╰─") if self._can("╭│╰─") else ("+-", "| ", "+-")
         self.dot = " · " if self._can("·") else ", "
 
