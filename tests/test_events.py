@@ -428,6 +428,15 @@ def test_a_block_that_stopped_is_over_when_another_begins() -> None:
     assert len(last) == 1
 
 
+def test_a_block_that_had_not_stopped_is_not_over_when_another_begins() -> None:
+    first, second = block(0, "{}"), block(1, "{}")
+    sent = [messages.start(), *first[:-1], second[0], first[-1], *second[1:]]
+    *told, _ = told_of(*sent, protocol="messages")
+    assert not any(map(finished, told))
+    *_, after, _ = told_of(*sent, messages.change("tool_use"), protocol="messages")
+    assert [call.id for call in finished(after)] == ["t0", "t1"]
+
+
 def item(index: int, status: str = "completed", arguments: str = "{}") -> list[Any]:
     call = {"type": "function_call", "id": f"fc_{index}", "call_id": f"call_{index}"}
     call |= {"name": "f", "arguments": "", "status": "in_progress"}
@@ -449,6 +458,13 @@ def test_an_item_that_is_done_is_over_when_another_begins() -> None:
     }
     assert over[2][0].runnable
     assert not over[4][0].runnable
+
+
+def test_items_that_are_open_together_are_over_with_the_response() -> None:
+    (first, done), (second, last) = item(0), item(1)
+    over = responses.ev("completed", response=responses.response("completed"))
+    told = told_of(first, second, done, last, over, protocol="responses")
+    assert [len(finished(events)) for events in told] == [0, 0, 0, 0, 2, 0]
 
 
 def test_arguments_that_differ_in_the_last_word_are_replaced() -> None:
@@ -553,6 +569,18 @@ def test_a_source_may_be_bytes_or_any_iterable() -> None:
     for wrong in ("text", 5, {"a": 1}):
         with pytest.raises(TypeError):
             unstream.events(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_protocol_may_be_found_out(name: str) -> None:
+    file = {"chat": "hello"}.get(name, name)
+    body = (HERE.parents[1] / f"examples/{file}.sse").read_bytes()
+    accumulator = Accumulator(protocol=unstream.ANY, events=True)
+    told = [event for data in cut(body, [9]) for event in accumulator.feed(data)]
+    outcome = accumulator.finish()
+    assert outcome.protocol == name
+    assert told + accumulator.events() == tell([body], name)[0]
+    assert any(isinstance(event, unstream.TextDelta) for event in told)
 
 
 def test_an_async_source() -> None:
