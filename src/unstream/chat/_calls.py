@@ -247,10 +247,11 @@ class Calls(Grown):
 
         By the rules above, those of `_find`, once they have been followed.
         """
-        piece = _Piece(sent)
-        if piece.index is not None:
-            return self._by_index.get(piece.index)
-        return self._by_id.get(piece.id) if piece.id else self._newest
+        index, identity = to_index(sent.get("index")), sent.get("id")
+        if index is not None:
+            return self._by_index.get(index)
+        identity = _named(str(identity) if type(identity) is int else identity)
+        return self._by_id.get(identity) if identity else self._newest
 
 
 class _Piece(Struct):
