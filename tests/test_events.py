@@ -204,7 +204,8 @@ def test_the_events_of_gemini_fold_to_the_record(
 def protocol_of(path: Path) -> Protocol[Any]:
     answer = msgspec.json.decode(path.with_suffix(".json").read_bytes())
     folder = path.relative_to(HERE).parts[0]
-    return load(answer.get("protocol", folder if folder in NAMES else "chat"))
+    apart = ("messages", "responses", "gemini")
+    return load(answer.get("protocol", folder if folder in apart else "chat"))
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda p: str(p.relative_to(HERE)))
@@ -399,6 +400,19 @@ def test_the_halves_of_a_character_are_told_together() -> None:
     last, ended = accumulator.events()
     assert last == unstream.TextDelta(choice=0, position=0, text="\ufffd")
     assert isinstance(ended, unstream.Ended)
+
+
+def test_halves_that_come_whole_again_are_the_same() -> None:
+    address = {"item_id": "m", "output_index": 0, "content_index": 0}
+    name = "output_text.delta"
+    halves = [
+        responses.ev(name, **address, delta=half) for half in ("\ud83d", "\ude00")
+    ]
+    done = responses.ev("output_text.done", **address, text="\U0001f600!")
+    told = told_of(*halves, done, protocol="responses")
+    assert [[e.text for e in events if hasattr(e, "text")] for events in told] == [
+        *([], ["\U0001f600"], ["!"], [])
+    ]
 
 
 def block(index: int, *inputs: str) -> list[dict[str, Any]]:

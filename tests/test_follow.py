@@ -167,6 +167,30 @@ def test_a_call_that_was_taken_back() -> None:
     assert shown.endswith("f call_0 is now: malformed, must not run\n")
 
 
+def test_several_choices_are_numbered() -> None:
+    def said(index: int, text: str) -> bytes:
+        choice = {"index": index, "delta": {"content": text}}
+        return b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode()
+
+    shown = seen(said(0, "a"), said(1, "b"), said(1, "c"), said(0, "d"))
+    assert shown == "a\n\n[1] bc\n\nd\n"
+
+
+def test_arguments_that_are_replaced_are_shown_anew() -> None:
+    def event(kind: str, **more: Any) -> bytes:
+        return b"data: %b\n\n" % json.dumps({"type": kind, **more}).encode()
+
+    call = {"type": "function_call", "call_id": "c", "name": "f", "id": "i"}
+    place = {"item_id": "i", "output_index": 0}
+    kind = "response.function_call_arguments"
+    shown = seen(
+        event("response.output_item.added", output_index=0, item=call),
+        event(f"{kind}.delta", **place, delta='{"a'),
+        event(f"{kind}.done", **place, arguments='{"b":1}'),
+    )
+    assert shown == ('╭─ f c\n│ {"a\n╭─ f c\n│ {"b":1}\n╰─ whole, must not run\n')
+
+
 def test_a_screen_that_knows_no_frames() -> None:
     shown = seen(chunk(content="é"), piece(0, '{"é"', name="f"), screen=OldScreen())
     assert shown == '\\xe9\n\n+- f call_0\n| {"\\xe9"\n+- cut, must not run\n'
