@@ -734,7 +734,7 @@ def test_a_stream_costs_what_it_is_long(make: Any, protocol: str) -> None:
 def test_nobody_pays_who_did_not_ask() -> None:
     code = (
         "import sys, unstream; unstream.Accumulator().feed(b'data: {}'); "
-        "print(*(name for name in sys.modules if name.endswith('_live')))"
+        "print(*(name for name in sys.modules if name.endswith(('_live', '_events'))))"
     )
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

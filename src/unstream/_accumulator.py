@@ -20,7 +20,7 @@ from unstream.sse import BytesLike, Event, Run
 
 if TYPE_CHECKING:
     from unstream._events import Event as LiveEvent
-    from unstream._events import Log
+    from unstream._live import Log
 
 __all__ = ["Accumulator"]
 
@@ -523,7 +523,7 @@ _LIMITS: Final = Limits()
 
 
 def _begin_log() -> "Log":
-    from unstream._events import Log  # noqa: PLC0415 - most ask for no events
+    from unstream._live import Log  # noqa: PLC0415 - most ask for no events
 
     return Log()
 

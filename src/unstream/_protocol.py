@@ -38,7 +38,7 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
     parsed object that came under an event name, is of this protocol by its shape.
     `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
     be something else than an event stream, a subclass of it. `live` names the fold that
-    tells events, as `module:Class`: an `_events.Live`, imported when it is asked for.
+    tells events, as `module:Class`: a `_live.Live`, imported when it is asked for.
     """
 
     name: str

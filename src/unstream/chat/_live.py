@@ -7,8 +7,8 @@ call is over before its choice is.
 from io import StringIO
 from typing import Any
 
-from unstream._events import Answer, Live, Log, filled
 from unstream._json import Json
+from unstream._live import Answer, Live, Log, filled
 from unstream._outcome import Limits
 from unstream._rules import State
 from unstream._structs import structure

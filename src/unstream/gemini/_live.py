@@ -6,8 +6,8 @@ Arguments that come by paths are no text that grows: they are told when it is ov
 
 from typing import Any
 
-from unstream._events import Answer, Live, Log
 from unstream._json import Json, dump
+from unstream._live import Answer, Live, Log
 from unstream._outcome import Limits
 from unstream._rules import State, settle
 from unstream._structs import structure

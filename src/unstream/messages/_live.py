@@ -6,7 +6,7 @@ stop alone does not say so, since it comes, too, for a block that was cut off.
 
 from typing import Any
 
-from unstream._events import Answer, Live
+from unstream._live import Answer, Live
 from unstream._outcome import Completion
 from unstream._rules import State
 from unstream.messages._blocks import _Block

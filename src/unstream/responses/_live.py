@@ -6,8 +6,8 @@ A call is over where its item was done when another began, or the response is ov
 from collections.abc import Iterable
 from typing import Any
 
-from unstream._events import Answer, Live
 from unstream._json import Json
+from unstream._live import Answer, Live
 from unstream._outcome import Completion
 from unstream._rules import State, settle
 from unstream.responses._fold import ResponsesFold

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unstream._events import Answer, Live
+from unstream._live import Answer, Live
 from unstream._rules import State
 from unstream._structs import structure
 from unstream.text._fold import TextFold, to_index
