@@ -237,6 +237,8 @@ def test_nothing_of_responses_has_to_be_taken_back(
     kinds = [e["type"] for e in answer[1]]
     if not any(isinstance(e, unstream.Replaced) for e in events):
         return
+    if any(note.code == "lone_surrogate" for note in outcome.notes):
+        return  # half of a character waited for the other, while another part began
     # Where items are interleaved, their parts may begin in another order.
     added = [at for at, kind in enumerate(kinds) if kind.endswith("item.added")]
     done = [at for at, kind in enumerate(kinds) if kind.endswith("item.done")]
