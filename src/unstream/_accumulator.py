@@ -6,8 +6,9 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Generic, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
 from unstream._fast import FastPath
@@ -16,6 +17,10 @@ from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinishe
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
+
+if TYPE_CHECKING:
+    from unstream._events import Event as LiveEvent
+    from unstream._live import Log
 
 __all__ = ["Accumulator"]
 
@@ -52,7 +57,8 @@ class Accumulator(Generic[T]):
     The result depends on the concatenation of what was fed, not on the cuts. Keywords:
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
-    speed and nothing else. Raises TypeError for arguments of other types.
+    speed and nothing else; `events=True` lets `feed` and `add` return what is new, as
+    events, see `events`. Raises TypeError for arguments of other types.
     """
 
     __slots__ = (
@@ -65,6 +71,7 @@ class Accumulator(Generic[T]):
         "_fold",
         "_held",
         "_limits",
+        "_log",
         "_most",
         "_n_bytes",
         "_n_malformed",
@@ -78,6 +85,7 @@ class Accumulator(Generic[T]):
         *,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -86,6 +94,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[T],
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -93,6 +102,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[Any] = PROTOCOL,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None:
         """Begin a stream of a protocol."""
         if limits is None:
@@ -104,14 +114,16 @@ class Accumulator(Generic[T]):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
         self._limits = limits
-        self._fast = FastPath() if fast else None
+        # What is told of each event is told when it came, not of many at once.
+        self._log: Log | None = _begin_log() if events else None
+        self._fast = FastPath() if fast and not events else None
         # What finds out the protocol, until it is found.
         self._detector: Detector | None = None
         if protocol is ANY:
             self._detector, protocol = Detector(), PROTOCOL
         self._begin(protocol)
         self._held: list[bytes] = []
-        self._most = _HELD  # as many as are held at a time
+        self._most = 1 if events else _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
         self._first = b""  # what the stream began with
@@ -122,21 +134,23 @@ class Accumulator(Generic[T]):
 
     def _begin(self, protocol: Protocol[Any]) -> None:
         self._protocol = protocol
-        self._fold: Fold[T] = protocol.fold(self._limits)
-        self._decoder = protocol.framing(
-            limit=self._limits.event_bytes, error_field=True
+        limits, log = self._limits, self._log
+        self._fold: Fold[T] = (
+            protocol.fold(limits) if log is None else _begin_live(protocol, limits, log)
         )
+        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
         n_bytes = self._n_bytes + sum(map(len, self._held))
         state = "open" if self._outcome is None else self._outcome.ending
         return f"<Accumulator {self._protocol.name}: {state}, {n_bytes} bytes>"
 
-    def feed(self, data: BytesLike) -> None:
+    def feed(self, data: BytesLike) -> Sequence["LiveEvent"]:
         """Take the next bytes of the stream, bytes-like, cut anywhere.
 
-        Nothing that the stream contains raises; `finish` tells. Raises TypeError where
-        `data` is not bytes-like, StreamFinished after `finish`.
+        Return the events that this brought; none unless they were asked for. Nothing
+        that the stream contains raises; `finish` tells. Raises TypeError where `data`
+        is not bytes-like, StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("fed after finish: a stream has an accumulator")
@@ -148,14 +162,17 @@ class Accumulator(Generic[T]):
         held.append(data)
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
+            if self._log is not None:
+                return self._log.take()
+        return ()
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: Any) -> Sequence["LiveEvent"]:
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
         `openai`, `anthropic` and `google.genai`) or `to_dict()`; or a message of a
-        WebSocket, parsed. Raises TypeError for anything else, StreamFinished after
-        `finish`.
+        WebSocket, parsed. Return what `feed` does. Raises TypeError for anything else,
+        StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
@@ -171,6 +188,17 @@ class Accumulator(Generic[T]):
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
         self._take(Event("message", data))
+        return () if self._log is None else self._log.take()
+
+    def events(self) -> list["LiveEvent"]:
+        """Return the events that no call returned yet.
+
+        After `finish` these are the last of the stream, `Ended` the very last. Raises
+        TypeError for an accumulator that was made without `events=True`.
+        """
+        if self._log is None:
+            raise TypeError("no events were asked for: Accumulator(events=True) does")
+        return self._log.take()
 
     @property
     def has_content(self) -> bool:
@@ -204,6 +232,9 @@ class Accumulator(Generic[T]):
             ):
                 self._end()
             self._outcome = self._judge()
+            if self._log is not None:
+                live: Any = self._fold
+                live.end(self._outcome)
         return self._outcome
 
     # --- Blocks -----------------------------------------------------------------------
@@ -490,6 +521,21 @@ class Accumulator(Generic[T]):
 
 
 _LIMITS: Final = Limits()
+
+
+def _begin_log() -> "Log":
+    from unstream._live import Log  # noqa: PLC0415 - most ask for no events
+
+    return Log()
+
+
+def _begin_live(protocol: Protocol[Any], limits: Limits, log: "Log") -> Fold[Any]:
+    """Return the fold that tells its events to a log."""
+    module, _, name = protocol.live.partition(":")
+    if not name:
+        raise TypeError(f"the protocol {protocol.name} tells no events: see `live`")
+    fold: Fold[Any] = getattr(import_module(module), name)(limits, log)
+    return fold
 
 
 def _stands_alone(line: bytes) -> bool:

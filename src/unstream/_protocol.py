@@ -37,13 +37,15 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
     `name` is the name of its module, `claims(sent, name)` says whether a payload, a
     parsed object that came under an event name, is of this protocol by its shape.
     `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
-    be something else than an event stream, a subclass of it.
+    be something else than an event stream, a subclass of it. `live` names the fold that
+    tells events, as `module:Class`: a `_live.Live`, imported when it is asked for.
     """
 
     name: str
     fold: Callable[[Limits], "Fold[T]"]
     claims: Callable[[Mapping[str, Json], str], bool]
     framing: Callable[..., Decoder] = Decoder
+    live: str = ""
 
 
 _decode: Final = msgspec.json.Decoder().decode
