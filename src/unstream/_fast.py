@@ -133,18 +133,19 @@ class FastPath:
             templates = self._framed
             differ += len(_HEAD) if differ >= 0 else 0
         start, n, window = at, len(lines), self._window
-        while at < n and templates:
+        while at < n and (template := _find(templates, lines[at])) is not None:
             some = lines if not at and n <= window else lines[at : at + window]
-            taken = _take_run(templates, some, size if some is lines else 0)
+            taken = 0
+            if len(templates) == 1 or template.fits(some[len(some) > 1]):
+                taken = _take_run(template, some, size if some is lines else 0)
             if taken:
                 window = min(2 * window, _WIDE)
             else:
                 try:
                     taken = _take_each(templates, some, differ)
                 except ValueError:  # that they are not tried again at each fault
-                    self.templates = self._framed = templates = []
+                    self.templates = self._framed = []
                     self._credit = 0
-                if not taken:
                     break
                 # So that what is tried in vain is in proportion to what is not.
                 window = min(2 * taken, _WIDE)
@@ -202,14 +203,12 @@ def _find(templates: list[_Template], line: bytes) -> _Template | None:
     return None
 
 
-def _take_run(templates: list[_Template], lines: list[bytes], size: int) -> int:
-    """Take lines from the first on that are of one template; return how many.
+def _take_run(template: _Template, lines: list[bytes], size: int) -> int:
+    """Take lines of a template from the first on, which is one; return how many.
 
     Where they end is found by bisection. It may be wrong: `cut` tells.
     """
-    template, stop = _find(templates, lines[0]), len(lines)
-    if not template or (len(templates) > 1 and not template.fits(lines[stop > 1])):
-        return 0
+    stop = len(lines)
     if not template.fits(lines[-1]):
         stop = bisect_left(lines, 1, key=lambda line: not template.fits(line))
     if stop < len(lines):
