@@ -1,42 +1,30 @@
 """The command line: recorded streams in, completions out."""
 
 import argparse
-import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 import unstream
-from unstream import _input
-from unstream._accumulator import Accumulator
-from unstream._detect import ANY, NAMES, load
-from unstream._json import Json
-from unstream._notes import NOTES
-from unstream._outcome import Ending, ForeignStream, Limits, Outcome, StreamError
-from unstream._protocol import Protocol
+from unstream._cli import _files
+from unstream._cli._report import FAILED, Report, Shape, failed, reports
+from unstream._cli._streams import Ask
+from unstream._cli._terminal import drop_output, tell, write
+from unstream._detect import NAMES
+from unstream._outcome import Limits
 
 __all__ = ["main"]
 
-_FAILED: Final = 1
 _WRONG: Final = 2
-_NOTED: Final = 3
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
-_CODES: Final = {
-    Ending.COMPLETE: 0,
-    Ending.TRUNCATED: 3,
-    Ending.EMPTY: 3,
-    Ending.FOREIGN: 3,
-    Ending.LIMIT: 3,
-    Ending.ERROR: 4,
-}
 
 _DESCRIPTION: Final = """\
 Fold the recorded streams of language models into the whole answers, one line of
-JSON each. A recording is an event stream, as the server sent it, or the chunks
-as lines of JSON; a whole answer that was never streamed passes as it is.
+JSON each. A recording is an event stream, as the server sent it, or its chunks
+as lines of JSON or as an array; a whole answer that was never streamed passes
+as it is. Files that hold many, HAR, VCR cassettes, mitmproxy's flows and logs in
+lines of JSON (--field), give a line for each. The content tells, not the name;
+gzip and zstd are undone.
 """
 _EPILOG: Final = """\
 exit status:
@@ -55,8 +43,8 @@ whatever its ending; why it is not complete goes to standard error, in one line.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     if sys.stdout is None:
-        _tell("standard output: it is closed")
-        return _FAILED
+        tell("standard output: it is closed")
+        return FAILED
     try:
         try:
             return _run(_parse(argv))
@@ -66,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted (`| head`).
-        _drop_output()
+        drop_output()
         return 0
     except OSError as error:  # of the output: those of the input are told beside it
-        _drop_output()
-        _tell(f"standard output: {error.strerror or error}")
-        return _FAILED
+        drop_output()
+        tell(f"standard output: {error.strerror or error}")
+        return FAILED
 
 
 # --- Arguments ------------------------------------------------------------------------
@@ -81,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and whose help is not lost in silence."""
 
     def error(self, message: str) -> NoReturn:
-        _tell(f"{message}; --help tells more")
+        tell(f"{message}; --help tells more")
         self.exit(_WRONG)
 
     def print_help(self, file: Any = None) -> None:
@@ -102,20 +90,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help='a recording, or a folder of them; "-", or none at all, is standard input',
     )
     shape = parser.add_mutually_exclusive_group()
+    parser.set_defaults(kind="json")
     shape.add_argument(
         "--text",
-        action="store_true",
+        **_kind("text"),
         help="print just the text of the answer, of several choices that of the first",
     )
     shape.add_argument(
         "--outcome",
-        action="store_true",
+        **_kind("outcome"),
         help="print all that is known: how it ended, notes, tool calls, counts, and "
         "the answer in it",
     )
     shape.add_argument(
         "--check",
-        action="store_true",
+        **_kind("check"),
         help="print what was odd, one line each, in place of the answer",
     )
     parser.add_argument("--pretty", action="store_true", help="indent the JSON")
@@ -124,6 +113,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=(*NAMES, "any"),
         default="any",
         help="what the streams are of; any, the default: find out",
+    )
+    parser.add_argument(
+        "--field",
+        metavar="PATH",
+        help="of a log in JSON, the field that holds the stream or answer: "
+        "response.body",
     )
     parser.add_argument(
         "--limit",
@@ -135,10 +130,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version)
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.pretty and (arguments.text or arguments.check):
-        other = "--text" if arguments.text else "--check"
+    if arguments.pretty and arguments.kind not in ("json", "outcome"):
+        other = f"--{arguments.kind}"
         parser.error(f"argument --pretty: not allowed with argument {other}")
     return arguments
+
+
+def _kind(name: str) -> dict[str, Any]:
+    return {"action": "store_const", "dest": "kind", "const": name}
 
 
 def _limits(text: str) -> Limits:
@@ -161,161 +160,65 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-# --- Streams --------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    protocol = ANY if arguments.protocol == "any" else load(arguments.protocol)
     names = arguments.files or ["-"]
-    files = list(_input.find(names))
-    printer = _Printer(arguments, several=[name for name, _ in files] != names[:1])
-    status = 0
+    files = list(_files.find(names))
+    ask = Ask(
+        protocol=arguments.protocol, limits=arguments.limit, field=arguments.field
+    )
+    shape = Shape(
+        kind=arguments.kind,
+        pretty=arguments.pretty,
+        several=[name for name, _ in files] != names[:1],
+        terminal=sys.stdout.isatty(),
+    )
+    printer = _Printer(shape)
     for name, error in files:
-        try:
-            if error is not None:
-                raise error
-            outcome = _fold(name, protocol, arguments.limit)
-        except OSError as failed:
-            why = failed.strerror or str(failed)
-            printer.show_failed(name, why)
-            _tell(f"{'standard input' if name == '-' else name}: {why}")
-            status = max(status, _FAILED)
+        if error is not None:
+            printer.show(failed(name, error, shape))
             continue
-        reason = _reason(outcome)
-        printer.show(name, outcome, reason)
-        if reason is not None:
-            place = "" if name == "-" else f"{name}: "
-            _tell(f"{place}{outcome.ending}: {reason}")
-        status = max(status, _CODES[outcome.ending])
-        if arguments.check and outcome.notes:
-            status = max(status, _NOTED)
-    return status
-
-
-def _fold(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
-    if name == "-" and sys.stdin is not None and sys.stdin.isatty():
-        _tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
-    accumulator = Accumulator(protocol=protocol, limits=limits)
-    size = 0
-
-    def watched() -> Iterator[bytes]:
-        nonlocal size
-        for piece in _input.read(name):
-            size += len(piece)
-            yield piece
-            if size > limits.stream_bytes:
-                return
-
-    for data in _input.as_events(watched(), protocol):
-        accumulator.feed(data)
-    return msgspec.structs.replace(accumulator.finish(), n_bytes=size)
-
-
-def _reason(outcome: Outcome[Any]) -> str | None:
-    """Say why a stream is not complete; None where it is."""
-    try:
-        outcome.unwrap()
-    except ForeignStream as error:
-        if outcome.foreign is None:
-            return str(error)
-        return (
-            f"this is a stream of another protocol: --protocol {outcome.foreign} "
-            "reads it"
-        )
-    except StreamError as error:
-        return str(error)
-    return None
-
-
-# --- Output ---------------------------------------------------------------------------
+        if name == "-" and sys.stdin is not None and sys.stdin.isatty():
+            tell(
+                "reading a stream from the terminal; Ctrl-D ends it, --help tells more"
+            )
+        for report in reports(name, ask, shape):
+            printer.show(report)
+    printer.close()
+    return printer.status
 
 
 class _Printer:
-    """Print what came of each stream, as the arguments say."""
+    """Write reports as they come; `status` is the highest of theirs."""
 
-    def __init__(self, arguments: argparse.Namespace, *, several: bool) -> None:
-        self._text: bool = arguments.text
-        self._outcome: bool = arguments.outcome
-        self._check: bool = arguments.check
-        self._pretty: bool = arguments.pretty
-        self._several = several
-        self._is_terminal = sys.stdout.isatty()
+    def __init__(self, shape: Shape) -> None:
+        self.status = 0
+        self._is_parted = shape.kind == "text"
         self._has_begun = False
+        self._n_passed = 0
 
-    def show(self, name: str, outcome: Outcome[Any], reason: str | None) -> None:
-        """Print what came of a stream, and where nothing did, why."""
-        whole = outcome.completion
-        if self._check:
-            for note in outcome.notes:
-                times = f" ({note.count} times)" if note.count > 1 else ""
-                what = NOTES.get(note.code, "")
-                line = f"event {note.event}: {note.code}{times}: {what}"
-                self._write(f"{_escape(_shown(name))}: {line}")
-        elif self._text:
-            text = "" if whole is None else whole.output_text
-            if self._several:
-                head = f"==> {_escape(_shown(name))} <=="
-                self._write(f"\n{head}" if self._has_begun else head)
-            self._write(_escape(text, _NO_TEXT) if self._is_terminal else text)
-        elif self._outcome:
-            self._write_json(name, outcome.to_dict())
-        elif whole is not None:
-            self._write_json(name, whole.to_dict())
-        elif self._several:
-            self._write_json(name, {"error": reason})
+    def show(self, report: Report) -> None:
+        """Write what a report says, and tell why a stream is not complete."""
+        self.status = max(self.status, report.status)
+        self._n_passed += report.passed
+        if report.out:
+            parted = self._is_parted and self._has_begun
+            write(b"\n" + report.out if parted else report.out)
+            self._has_begun = True
+        if report.told is not None:
+            tell(report.told)
 
-    def show_failed(self, name: str, why: str) -> None:
-        """Print, of several files, the one that could not be read."""
-        if self._several and not (self._text or self._check):
-            self._write_json(name, {"error": why})
-
-    def _write_json(self, name: str, whole: dict[str, Json]) -> None:
-        if self._several:
-            whole = {"file": _shown(name), **whole}
-        line = msgspec.json.encode(whole)
-        text = (msgspec.json.format(line, indent=2) if self._pretty else line).decode()
-        if self._is_terminal:  # in JSON they can stand in strings alone
-            text = _NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        self._write(text)
-
-    def _write(self, text: str) -> None:
-        self._has_begun = True
-        data = text.encode("utf-8", "replace") + b"\n"
-        while data:  # `python -u` writes as much as there is room for
-            data = data[sys.stdout.buffer.write(data) :]
-        sys.stdout.buffer.flush()
-
-
-# What moves the cursor, changes the terminal, or turns the order of characters about;
-# of a text that may have lines and tabs, and of a line.
-_NO_TEXT: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-_NO_LINE: Final = re.compile(f"{_NO_TEXT.pattern}|[\t\n\u2028\u2029]")
-
-
-def _escape(text: str, pattern: re.Pattern[str] = _NO_LINE) -> str:
-    return pattern.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def _shown(name: str) -> str:
-    """Return a name as text: it may hold bytes that are no UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _tell(message: str) -> None:
-    """Write a line to standard error, if anybody reads it."""
-    if sys.stderr is None:
-        return
-    try:
-        print(f"unstream: {_escape(message)}", file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
-def _drop_output() -> None:
-    """Let standard output go nowhere: Python flushes it once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def close(self) -> None:
+        """Tell what was passed over."""
+        if n := self._n_passed:
+            are = (
+                "entry passed over: no answer"
+                if n == 1
+                else "entries passed over: no answers"
+            )
+            tell(f"{n} {are} of a model")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""What is printed of the streams of a file, and what is told of them.
+
+This module knows the shapes of the output; not where it goes.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from unstream._cli import _files, _fold
+from unstream._cli._fold import Folded
+from unstream._cli._streams import Ask, Fault, Passed, streams
+from unstream._cli._terminal import escape, escape_json, escape_text, shown
+from unstream._json import Json
+from unstream._notes import NOTES
+from unstream._outcome import Ending
+
+__all__ = ["FAILED", "Report", "Shape", "failed", "reports"]
+
+FAILED: Final = 1
+_NOTED: Final = 3
+_CODES: Final = {
+    Ending.COMPLETE: 0,
+    Ending.TRUNCATED: 3,
+    Ending.EMPTY: 3,
+    Ending.FOREIGN: 3,
+    Ending.LIMIT: 3,
+    Ending.ERROR: 4,
+}
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how a stream is printed: as `json`, `text`, `outcome`, `check`, `stats`.
+
+    Of `several` files, each stream is named; `terminal` gets no control characters.
+    """
+
+    kind: str = "json"
+    pretty: bool = False
+    several: bool = False
+    terminal: bool = False
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """Hold what is to be written of one stream, what to be told, and its status."""
+
+    out: bytes = b""
+    told: str | None = None
+    status: int = 0
+    passed: int = 0
+    """How many entries of the file were passed over."""
+    folded: Folded | None = None
+    """For who sums them up; without the completion's pieces."""
+
+
+def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
+    """Fold what is in a file and yield what there is to say of each stream."""
+    place = name
+    try:
+        for found in streams(name, _files.read(name), ask):
+            if isinstance(found, Passed):
+                yield Report(passed=found.n)
+                continue
+            place = found.name
+            if isinstance(found, Fault):
+                yield _failed(place, found.why, shape, named=True)
+                continue
+            lines = shape.kind == "check"
+            folded = _fold.fold(found, ask, lines=lines)
+            yield _report(folded, shape, named=shape.several or place != name)
+            place = name
+    except OSError as error:
+        named = shape.several or place != name
+        yield _failed(place, error.strerror or str(error), shape, named=named)
+
+
+def failed(name: str, error: OSError, shape: Shape) -> Report:
+    """Say that a file, or a folder, cannot be read."""
+    return _failed(name, error.strerror or str(error), shape, named=shape.several)
+
+
+def _failed(name: str, why: str, shape: Shape, *, named: bool) -> Report:
+    out = b""
+    if named and shape.kind in ("json", "outcome"):
+        out = _json(name, {"error": why}, shape, named=True)
+    told = f"{'standard input' if name == '-' else shown(name)}: {why}"
+    return Report(out=out, told=told, status=FAILED)
+
+
+def _report(folded: Folded, shape: Shape, *, named: bool) -> Report:
+    outcome, reason = folded.outcome, folded.reason
+    told = None
+    if reason is not None:
+        place = "" if folded.name == "-" else f"{shown(folded.name)}: "
+        told = f"{place}{outcome.ending}: {reason}"
+    status = _CODES[outcome.ending]
+    if shape.kind == "check" and outcome.notes:
+        status = max(status, _NOTED)
+    is_summed = shape.kind == "stats"
+    return Report(
+        out=_shape(folded, shape, named=named),
+        told=told,
+        status=status,
+        folded=folded if is_summed else None,
+    )
+
+
+def _shape(folded: Folded, shape: Shape, *, named: bool) -> bytes:
+    name, outcome = folded.name, folded.outcome
+    whole = outcome.completion
+    if shape.kind == "check":
+        return _lint(folded)
+    if shape.kind == "text":
+        text = "" if whole is None else whole.output_text
+        text = escape_text(text) if shape.terminal else text
+        head = f"==> {escape(shown(name))} <==\n" if named else ""
+        return f"{head}{text}\n".encode("utf-8", "replace")
+    if shape.kind == "outcome":
+        return _json(name, outcome.to_dict(), shape, named=named)
+    if shape.kind == "stats" or (whole is None and not named):
+        return b""
+    answer = {"error": folded.reason} if whole is None else whole.to_dict()
+    return _json(name, answer, shape, named=named)
+
+
+def _json(name: str, whole: dict[str, Json], shape: Shape, *, named: bool) -> bytes:
+    if named:
+        whole = {"file": shown(name), **whole}
+    line = msgspec.json.encode(whole)
+    if shape.pretty:
+        line = msgspec.json.format(line, indent=2)
+    if shape.terminal:
+        line = escape_json(line.decode()).encode()
+    return line + b"\n"
+
+
+def _lint(folded: Folded) -> bytes:
+    """Write the notes of a stream in the order of their events, a line each."""
+    lines = []
+    for note in sorted(folded.outcome.notes, key=lambda note: note.event):
+        place = escape(shown(folded.name))
+        if folded.lines is not None and 0 < note.event <= len(folded.lines):
+            place += f":{folded.lines[note.event - 1]}"
+        times = f" ({note.count} times)" if note.count > 1 else ""
+        what = NOTES.get(note.code, "")
+        lines.append(f"{place}: event {note.event}: {note.code}{times}: {what}\n")
+    return "".join(lines).encode("utf-8", "replace")
