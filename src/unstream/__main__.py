@@ -1,15 +1,19 @@
 """The command line: recorded streams in, completions out."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import unstream
-from unstream._cli import _files
-from unstream._cli._report import FAILED, Report, Shape, failed, reports
+from unstream._cli._files import find
+from unstream._cli._progress import progress
+from unstream._cli._report import FAILED, Report, Shape, died, reports
 from unstream._cli._streams import Ask
 from unstream._cli._terminal import drop_output, tell, write
+from unstream._cli._work import each
 from unstream._detect import NAMES
 from unstream._outcome import Limits
 
@@ -107,6 +111,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         **_kind("check"),
         help="print what was odd, one line each, in place of the answer",
     )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=_jobs,
+        default=1,
+        metavar="N",
+        help="fold files by so many processes; 0: as many as there are processors",
+    )
     parser.add_argument("--pretty", action="store_true", help="indent the JSON")
     parser.add_argument(
         "--protocol",
@@ -140,6 +152,12 @@ def _kind(name: str) -> dict[str, Any]:
     return {"action": "store_const", "dest": "kind", "const": name}
 
 
+def _jobs(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it is a number of processes, not {text!r}")
+    return int(text) or os.cpu_count() or 1
+
+
 def _limits(text: str) -> Limits:
     try:
         return Limits(stream_bytes=int(text))
@@ -165,27 +183,27 @@ class _Version(argparse.Action):
 
 def _run(arguments: argparse.Namespace) -> int:
     names = arguments.files or ["-"]
-    files = list(_files.find(names))
+    files = list(find(names))
     ask = Ask(
         protocol=arguments.protocol, limits=arguments.limit, field=arguments.field
     )
     shape = Shape(
         kind=arguments.kind,
         pretty=arguments.pretty,
-        several=[name for name, _ in files] != names[:1],
+        several=files != names[:1],
         terminal=sys.stdout.isatty(),
     )
-    printer = _Printer(shape)
-    for name, error in files:
-        if error is not None:
-            printer.show(failed(name, error, shape))
-            continue
-        if name == "-" and sys.stdin is not None and sys.stdin.isatty():
-            tell(
-                "reading a stream from the terminal; Ctrl-D ends it, --help tells more"
-            )
-        for report in reports(name, ask, shape):
-            printer.show(report)
+    if "-" in names and sys.stdin is not None and sys.stdin.isatty():
+        tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
+    work = partial(reports, ask=ask, shape=shape)
+    # Where what is printed goes by on the same terminal, it is progress enough.
+    shown = len(files) if shape.is_sum or not shape.terminal else 0
+    with progress(shown) as bar:
+        printer = _Printer(shape, bar.tell)
+        for found in each(files, work, partial(died, shape=shape), arguments.jobs):
+            for report in found:
+                printer.show(report)
+            bar.advance()
     printer.close()
     return printer.status
 
@@ -193,7 +211,8 @@ def _run(arguments: argparse.Namespace) -> int:
 class _Printer:
     """Write reports as they come; `status` is the highest of theirs."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, tell: Callable[[str], object]) -> None:
+        self._tell = tell
         self.status = 0
         self._is_parted = shape.kind == "text"
         self._has_begun = False
@@ -208,17 +227,13 @@ class _Printer:
             write(b"\n" + report.out if parted else report.out)
             self._has_begun = True
         if report.told is not None:
-            tell(report.told)
+            self._tell(report.told)
 
     def close(self) -> None:
         """Tell what was passed over."""
         if n := self._n_passed:
-            are = (
-                "entry passed over: no answer"
-                if n == 1
-                else "entries passed over: no answers"
-            )
-            tell(f"{n} {are} of a model")
+            what = ("entry", "answer") if n == 1 else ("entries", "answers")
+            tell(f"{n} {what[0]} passed over: no {what[1]} of a model")
 
 
 if __name__ == "__main__":

@@ -18,21 +18,21 @@ _READ: Final = 64 * 1024
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def find(names: Iterable[str]) -> Iterator[tuple[str, OSError | None]]:
+def find(names: Iterable[str]) -> Iterator[str]:
     """Yield the files that are meant: of folders, all in them, sorted, at any depth.
 
     What is hidden is left out, and what is no file. A folder that cannot be read, or in
-    which there is nothing, comes with the error.
+    which there is nothing, stands for itself: `read` says why.
     """
     for name in names:
         if name == "-" or not os.path.isdir(name):  # noqa: PTH112 - never raises
-            yield name, None
+            yield name
             continue
         found = list(_walk(name))
-        yield from found or [(name, OSError("there are no files in this folder"))]
+        yield from found or [name]
 
 
-def _walk(name: str) -> Iterator[tuple[str, OSError | None]]:
+def _walk(name: str) -> Iterator[str]:
     errors: list[OSError] = []
     for folder, folders, files in os.walk(name, onerror=errors.append):
         folders[:] = sorted(each for each in folders if each[0] != ".")
@@ -40,13 +40,16 @@ def _walk(name: str) -> Iterator[tuple[str, OSError | None]]:
             path = os.path.join(folder, file)  # noqa: PTH118 - the name as it was given
             # A link that leads nowhere is not passed over; a pipe would block.
             if file[0] != "." and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
-                yield path, None
+                yield path
     for error in errors:
-        yield str(error.filename), error
+        yield str(error.filename)
 
 
 def read(name: str) -> Iterator[bytes]:
     """Yield the bytes of a file, or of standard input; raise OSError."""
+    if os.path.isdir(name):  # noqa: PTH112 - never raises
+        os.listdir(name)  # noqa: PTH208 - raises where it cannot be read
+        raise OSError("there are no files in this folder")
     if name != "-":
         with open(name, "rb") as file:  # noqa: PTH123 - a name from the shell
             yield from _pieces(file)

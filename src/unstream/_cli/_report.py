@@ -16,7 +16,7 @@ from unstream._json import Json
 from unstream._notes import NOTES
 from unstream._outcome import Ending
 
-__all__ = ["FAILED", "Report", "Shape", "failed", "reports"]
+__all__ = ["FAILED", "Report", "Shape", "died", "reports"]
 
 FAILED: Final = 1
 _NOTED: Final = 3
@@ -40,6 +40,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     pretty: bool = False
     several: bool = False
     terminal: bool = False
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether what is printed comes at the end."""
+        return self.kind == "stats"
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -73,11 +78,15 @@ def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
     except OSError as error:
         named = shape.several or place != name
         yield _failed(place, error.strerror or str(error), shape, named=named)
+    except Exception as error:  # noqa: BLE001 - the other files are to be folded, too
+        why = f"this is a fault of unstream: {type(error).__name__}: {error}"
+        yield _failed(place, why, shape, named=shape.several or place != name)
 
 
-def failed(name: str, error: OSError, shape: Shape) -> Report:
-    """Say that a file, or a folder, cannot be read."""
-    return _failed(name, error.strerror or str(error), shape, named=shape.several)
+def died(name: str, shape: Shape) -> Report:
+    """Say that the process that folded a file was killed."""
+    why = "the process that folded it was killed; is there enough memory?"
+    return _failed(name, why, shape, named=shape.several)
 
 
 def _failed(name: str, why: str, shape: Shape, *, named: bool) -> Report:
