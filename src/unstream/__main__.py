@@ -5,12 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from shutil import get_terminal_size
 from typing import Any, Final, NoReturn
 
 import unstream
 from unstream._cli._files import find
-from unstream._cli._progress import progress
+from unstream._cli._progress import is_drawn, progress
 from unstream._cli._report import FAILED, Report, Shape, died, reports
+from unstream._cli._stats import Row, draw
 from unstream._cli._streams import Ask
 from unstream._cli._terminal import drop_output, tell, write
 from unstream._cli._work import each
@@ -110,6 +112,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--check",
         **_kind("check"),
         help="print what was odd, one line each, in place of the answer",
+    )
+    shape.add_argument(
+        "--stats",
+        **_kind("stats"),
+        help="print a summary: endings, ids, usage, calls, notes, times where the "
+        "files have them",
     )
     parser.add_argument(
         "-j",
@@ -212,25 +220,32 @@ class _Printer:
     """Write reports as they come; `status` is the highest of theirs."""
 
     def __init__(self, shape: Shape, tell: Callable[[str], object]) -> None:
+        self._shape = shape
         self._tell = tell
         self.status = 0
-        self._is_parted = shape.kind == "text"
         self._has_begun = False
         self._n_passed = 0
+        self._rows: list[Row] = []
 
     def show(self, report: Report) -> None:
         """Write what a report says, and tell why a stream is not complete."""
         self.status = max(self.status, report.status)
         self._n_passed += report.passed
         if report.out:
-            parted = self._is_parted and self._has_begun
+            parted = self._shape.kind == "text" and self._has_begun
             write(b"\n" + report.out if parted else report.out)
             self._has_begun = True
         if report.told is not None:
             self._tell(report.told)
+        if report.row is not None and self._shape.is_sum:
+            self._rows.append(report.row)
 
     def close(self) -> None:
-        """Tell what was passed over."""
+        """Write the summary, if that was asked for, and tell what was passed over."""
+        if self._rows:
+            width = get_terminal_size().columns if is_drawn(sys.stdout) else None
+            drawn = draw(self._rows, several=self._shape.several, width=width)
+            write(drawn.encode("utf-8", "replace"))
         if n := self._n_passed:
             what = ("entry", "answer") if n == 1 else ("entries", "answers")
             tell(f"{n} {what[0]} passed over: no {what[1]} of a model")

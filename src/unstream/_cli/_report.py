@@ -10,6 +10,7 @@ import msgspec
 
 from unstream._cli import _files, _fold
 from unstream._cli._fold import Folded
+from unstream._cli._stats import Row, row
 from unstream._cli._streams import Ask, Fault, Passed, streams
 from unstream._cli._terminal import escape, escape_json, escape_text, shown
 from unstream._json import Json
@@ -55,8 +56,8 @@ class Report(msgspec.Struct, kw_only=True):
     status: int = 0
     passed: int = 0
     """How many entries of the file were passed over."""
-    folded: Folded | None = None
-    """For who sums them up; without the completion's pieces."""
+    row: Row | None = None
+    """For who sums them up."""
 
 
 def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
@@ -94,7 +95,8 @@ def _failed(name: str, why: str, shape: Shape, *, named: bool) -> Report:
     if named and shape.kind in ("json", "outcome"):
         out = _json(name, {"error": why}, shape, named=True)
     told = f"{'standard input' if name == '-' else shown(name)}: {why}"
-    return Report(out=out, told=told, status=FAILED)
+    summed = Row(name=name, ending="unread")
+    return Report(out=out, told=told, status=FAILED, row=summed)
 
 
 def _report(folded: Folded, shape: Shape, *, named: bool) -> Report:
@@ -106,13 +108,9 @@ def _report(folded: Folded, shape: Shape, *, named: bool) -> Report:
     status = _CODES[outcome.ending]
     if shape.kind == "check" and outcome.notes:
         status = max(status, _NOTED)
-    is_summed = shape.kind == "stats"
-    return Report(
-        out=_shape(folded, shape, named=named),
-        told=told,
-        status=status,
-        folded=folded if is_summed else None,
-    )
+    if shape.kind == "stats":
+        return Report(told=told, status=status, row=row(folded.name, outcome))
+    return Report(out=_shape(folded, shape, named=named), told=told, status=status)
 
 
 def _shape(folded: Folded, shape: Shape, *, named: bool) -> bytes:
@@ -127,7 +125,7 @@ def _shape(folded: Folded, shape: Shape, *, named: bool) -> bytes:
         return f"{head}{text}\n".encode("utf-8", "replace")
     if shape.kind == "outcome":
         return _json(name, outcome.to_dict(), shape, named=named)
-    if shape.kind == "stats" or (whole is None and not named):
+    if whole is None and not named:
         return b""
     answer = {"error": folded.reason} if whole is None else whole.to_dict()
     return _json(name, answer, shape, named=named)

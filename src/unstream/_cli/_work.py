@@ -100,11 +100,11 @@ class _Pool(Generic[T]):
             self._pool = self._begin(self._n)
 
     def close(self, *, kill: bool) -> None:
-        """End the processes."""
-        self._pool.shutdown(wait=not kill, cancel_futures=kill)
+        """End the processes, and wait until they have ended."""
         if kill:
             for process in multiprocessing.active_children():
                 process.terminate()
+        self._pool.shutdown(cancel_futures=kill)
 
 
 def _ignore_interrupts() -> None:
