@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from shutil import get_terminal_size
 from typing import Any, Final, NoReturn
@@ -15,7 +15,6 @@ from unstream._cli._report import FAILED, Report, Shape, died, reports
 from unstream._cli._stats import Row, draw
 from unstream._cli._streams import Ask
 from unstream._cli._terminal import drop_output, tell, write
-from unstream._cli._work import each
 from unstream._detect import NAMES
 from unstream._outcome import Limits
 
@@ -208,12 +207,25 @@ def _run(arguments: argparse.Namespace) -> int:
     shown = len(files) if shape.is_sum or not shape.terminal else 0
     with progress(shown) as bar:
         printer = _Printer(shape, bar.tell)
-        for found in each(files, work, partial(died, shape=shape), arguments.jobs):
+        for found in _each(files, work, partial(died, shape=shape), arguments.jobs):
             for report in found:
                 printer.show(report)
             bar.advance()
     printer.close()
     return printer.status
+
+
+def _each(
+    files: Sequence[str],
+    work: Callable[[str], Iterator[Report]],
+    died: Callable[[str], Report],
+    n: int,
+) -> Iterator[Iterable[Report]]:
+    if n == 1 or len(files) == 1:
+        return map(work, files)
+    from unstream._cli._work import each  # noqa: PLC0415 - takes 20 ms
+
+    return each(files, work, died, n)
 
 
 class _Printer:

@@ -174,3 +174,17 @@ def test_no_progress_is_drawn_on_a_dumb_terminal(folder: Path, term: str) -> Non
 def test_one_file_has_no_progress(folder: Path) -> None:
     shown = watched([str(folder / "00.sse")], folder.parent / f"{folder.name}.out")
     assert shown == ""
+
+
+def test_what_is_not_needed_is_not_imported(folder: Path) -> None:
+    script = (
+        "import sys; from unstream.__main__ import main; main(sys.argv[1:]); "
+        "print({each.partition('.')[0] for each in sys.modules} "
+        "& {'rich', 'yaml', 'matplotlib', 'multiprocessing', 'subprocess', 'openai'})"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script, "--text", folder / "00.sse"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"0\nset()\n"

@@ -1,20 +1,16 @@
-"""Files that hold many HTTP exchanges: HAR, VCR cassettes, mitmproxy's flows.
+"""Files that hold many HTTP exchanges: HAR and VCR cassettes, which are read whole.
 
-This module knows these formats, and which of their exchanges asked a model; nothing of
-what a body means. A HAR and a cassette are read whole, flows one by one.
+This module knows these formats, and which exchanges asked a model; nothing of what a
+body means. Of mitmproxy's flows it knows how they begin: `_flows` reads them.
 """
 
 import binascii
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, TypeGuard
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +22,7 @@ from unstream._json import Json, Malformed, parse
 from unstream._outcome import Timing
 from unstream._tap import is_inference
 
-__all__ = ["Exchange", "cassette", "flows", "har", "kind"]
+__all__ = ["Exchange", "cassette", "har", "kind", "path_of", "unbase"]
 
 # Each of them by how it begins; a flow is a tnetstring of a dict.
 _OPENING: Final = 4096
@@ -121,13 +117,13 @@ def _entry(number: int, entry: dict[str, Any]) -> Exchange:
     if type(text) is str and text:
         body = text.encode("utf-8", "replace")
         if content.get("encoding") == "base64":
-            body = _unbase(text)
+            body = unbase(text)
     elif type(messages) is list:  # Chrome keeps events in place of their text
         body = b"".join(map(_written, map(_dict, messages)))
     return Exchange(
         number=number,
         method=_text(request.get("method")),
-        path=_path(_text(request.get("url"))),
+        path=path_of(_text(request.get("url"))),
         body=body,
         started=started,
         timing=_timing(_dict(entry.get("timings")), entry.get("time")),
@@ -178,7 +174,7 @@ def cassette(data: bytes) -> Iterator[Exchange]:
         yield Exchange(
             number=number,
             method=_text(request.get("method")).upper(),
-            path=_path(_text(request.get("uri") or request.get("url"))),
+            path=path_of(_text(request.get("uri") or request.get("url"))),
             body=_body(response),
         )
 
@@ -210,7 +206,7 @@ def _body(response: dict[str, Any]) -> bytes | OSError | None:
     held = _dict(body)
     found = held.get("string") if held else body
     if type(held.get("base64_string")) is str:
-        found = _unbase(held["base64_string"])
+        found = unbase(held["base64_string"])
     if type(found) is str:
         return found.encode("utf-8", "replace")
     if type(found) is not bytes:
@@ -231,73 +227,6 @@ def _coding(headers: Any) -> str:
     return ""
 
 
-# --- Flows ----------------------------------------------------------------------------
-
-_DUMP: Final = Path(__file__).parents[1] / "_addon" / "unstream_bodies.py"
-_MARK: Final = b"unstream "
-
-
-class _Flow(msgspec.Struct):
-    method: str
-    path: str
-    body: str | None
-    started: float | None
-    first_byte: float | None
-    total: float | None
-
-
-def flows(pieces: Iterator[bytes]) -> Iterator[Exchange]:
-    """Yield the exchanges of a file of mitmproxy, which `mitmdump` reads for us."""
-    mitmdump = shutil.which("mitmdump")
-    if mitmdump is None:
-        raise OSError("mitmproxy's flows need mitmdump, which is not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "flows"
-        with file.open("wb") as into:
-            into.writelines(pieces)
-        # Its settings, and the addons that they load, are left out.
-        command = [mitmdump, "--set", f"confdir={folder}", "-q", "-n"]
-        with (
-            (Path(folder) / "errors").open("w+b") as errors,
-            subprocess.Popen(  # noqa: S603 - a program of the user's own
-                [*command, "-s", _DUMP, "-r", file],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            ) as process,
-        ):
-            try:
-                yield from _read_flows(process.stdout)
-                failed = process.wait()
-            finally:
-                process.kill()
-            errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip()
-        if failed:
-            why = said.splitlines()[-1] if said else f"exit status {failed}"
-            raise OSError(f"mitmdump cannot read these flows: {why}")
-
-
-def _read_flows(lines: Any) -> Iterator[Exchange]:
-    number = 0
-    for line in lines:
-        if not line.startswith(_MARK):
-            continue
-        number += 1
-        flow = msgspec.json.decode(line[len(_MARK) :], type=_Flow)
-        timing = None
-        if flow.total is not None:
-            timing = Timing(first_byte=flow.first_byte, total=flow.total)
-        yield Exchange(
-            number=number,
-            method=flow.method,
-            path=_path(flow.path),
-            body=None if flow.body is None else _unbase(flow.body),
-            started=flow.started,
-            timing=timing,
-        )
-
-
 # --- What they have in common ---------------------------------------------------------
 
 
@@ -316,14 +245,16 @@ def _text(value: Any) -> str:
     return value if type(value) is str else ""
 
 
-def _path(url: str) -> str:
+def path_of(url: str) -> str:
+    """Return the path of a URL, percent-decoded."""
     try:
         return unquote(urlsplit(url).path)
     except ValueError:
         return ""
 
 
-def _unbase(text: str) -> bytes | OSError:
+def unbase(text: str) -> bytes | OSError:
+    """Return what base64 stands for, or why that cannot be said."""
     try:
         return b64decode(text)
     except (binascii.Error, ValueError) as error:

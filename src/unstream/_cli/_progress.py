@@ -36,11 +36,11 @@ class Progress(NamedTuple):
 @contextmanager
 def progress(n: int) -> Iterator[Progress]:
     """Show how many of `n` files are done."""
-    bars, consoles = rich("progress"), rich("console")
-    if n < 2 or bars is None or not is_drawn(sys.stderr):  # noqa: PLR2004
+    bars = rich("progress") if n > 1 and is_drawn(sys.stderr) else None
+    if bars is None:
         yield Progress(lambda: None, tell)
         return
-    console = consoles.Console(stderr=True)
+    console = rich("console").Console(stderr=True)
     bar = bars.Progress(
         bars.BarColumn(),
         bars.MofNCompleteColumn(),

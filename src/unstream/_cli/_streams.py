@@ -91,7 +91,9 @@ def streams(name: str, pieces: Iterator[bytes], ask: Ask) -> Iterator[Found]:
     pieces = chain(kept, pieces)
     limit = ask.limits.stream_bytes
     if kind == "flows":
-        found = _exchanges.flows(pieces)
+        from unstream._cli import _flows  # noqa: PLC0415 - 10 ms, and rarely needed
+
+        found = _flows.flows(pieces)
     elif kind is not None:
         read = _exchanges.har if kind == "har" else _exchanges.cassette
         found = read(_records.whole(pieces, limit))

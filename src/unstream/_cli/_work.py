@@ -1,4 +1,4 @@
-"""Many files: one after the other or by processes, in their order either way.
+"""Many files by several processes, in their order.
 
 This module knows processes and their ends; not what is done with a file.
 """
@@ -27,14 +27,11 @@ def each(
     died: Callable[[str], T],
     n: int,
 ) -> Iterator[Iterable[T]]:
-    """Yield for each name what `work` gives, by `n` processes where that is over 1.
+    """Yield for each name what `work` gives, by `n` processes, in the order of names.
 
     Standard input is read in this process. Where a process is killed in its work on a
     file, `died` says what stands for that. Who stops early ends the processes.
     """
-    if n == 1:
-        yield from map(work, names)
-        return
     pool = _Pool(partial(_collect, work), n)
     pending: deque[tuple[str, Future[list[T]] | None]] = deque()
     source = iter(names)
