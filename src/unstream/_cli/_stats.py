@@ -6,14 +6,14 @@ This module knows how a summary reads; rich draws it on a terminal, where it is 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
-from unstream._cli._progress import rich
+from unstream._cli._table import KEYS, Table, drawer, fit
 from unstream._cli._terminal import escape, shown
 from unstream._notes import NOTES
-from unstream._outcome import Arguments, Ending, Note, Outcome, Timing, Tokens
+from unstream._outcome import Arguments, Note, Outcome, Timing, Tokens
 
 __all__ = ["Row", "draw", "row"]
 
@@ -61,15 +61,11 @@ def row(name: str, outcome: Outcome[Any]) -> Row:
 
 def draw(rows: Sequence[Row], *, several: bool, width: int | None) -> str:
     """Return the summary of streams: for a terminal of that width, or plain."""
-    console = rich("console") if width is not None else None
-    drawn = _plain if console is None else _drawer(console, width or 0)
+    drawn = drawer(width, _style)
     if not several and len(rows) == 1:
         return drawn(_one(rows[0]))
     folder = _folder(rows)
-    streams = _streams(rows, folder)
-    left_out: list[str] = []
-    if console is not None:
-        streams, left_out = _fit(streams, width or 0)
+    streams, left_out = fit(_streams(rows, folder), width, _WORTH)
     tables = [streams, _totals(rows, folder, left_out), _habits(rows)]
     return "\n".join(drawn(table) for table in tables if table.lines)
 
@@ -77,18 +73,10 @@ def draw(rows: Sequence[Row], *, several: bool, width: int | None) -> str:
 # --- What it says ---------------------------------------------------------------------
 
 
-class _Table(NamedTuple):
-    """Lines of cells; of a `heads` that ends in `>` the cells stand to the right."""
-
-    heads: tuple[str, ...]
-    lines: Sequence[tuple[str, ...]]
-
-
-_KEYS: Final = ("", "")
 _Cell = Callable[[Row], str]
 
 
-def _one(row: Row) -> _Table:
+def _one(row: Row) -> Table:
     cells: dict[str, str] = {
         "file": "" if row.name == "-" else shown(row.name),
         "ending": row.ending,
@@ -110,7 +98,7 @@ def _one(row: Row) -> _Table:
         times = f", {note.count:,} times" if note.count > 1 else ""
         what = f"{note.code} (event {note.event:,}{times}): {NOTES.get(note.code, '')}"
         lines.append(("note", what))
-    return _Table(_KEYS, [(key, escape(value)) for key, value in lines])
+    return Table(KEYS, [(key, escape(value)) for key, value in lines])
 
 
 def _usage(row: Row) -> str:
@@ -195,7 +183,7 @@ def _folder(rows: Iterable[Row]) -> str:
     return os.path.commonprefix([row.name for row in rows]).rpartition("/")[0]  # noqa: RUF071 - up to a slash
 
 
-def _streams(rows: Iterable[Row], folder: str) -> _Table:
+def _streams(rows: Iterable[Row], folder: str) -> Table:
     """Return a line for each stream, without the columns that are empty."""
     columns = {key: [escape(cell(row)) for row in rows] for key, cell in _CELLS.items()}
     if folder:
@@ -204,10 +192,11 @@ def _streams(rows: Iterable[Row], folder: str) -> _Table:
     if len({*columns["protocol"]}) == 1:
         del columns["protocol"]
     columns = {key: cells for key, cells in columns.items() if any(cells)}
-    return _Table(tuple(columns), [*zip(*columns.values(), strict=True)])
+    lines = [*zip(*columns.values(), strict=True)]
+    return Table(tuple(columns), lines, _MOST, _WRAPS)
 
 
-def _totals(rows: Sequence[Row], folder: str, left_out: list[str]) -> _Table:
+def _totals(rows: Sequence[Row], folder: str, left_out: list[str]) -> Table:
     endings = Counter(row.ending for row in rows)
     lines = [("folder", escape(shown(folder)))] if folder else []
     lines += [
@@ -228,9 +217,9 @@ def _totals(rows: Sequence[Row], folder: str, left_out: list[str]) -> _Table:
             lines.append(("first byte", _spread(firsts)))
         lines.append(("total time", _spread(totals)))
     if left_out:
-        what = ", ".join(head.rstrip(">") for head in left_out)
-        lines.append(("left out", f"{what}; in a pipe there is room for it"))
-    return _Table(_KEYS, lines)
+        what = ", ".join(left_out)
+        lines.append(("left out", f"{what}; in a pipe there is room"))
+    return Table(KEYS, lines)
 
 
 def _spread(times: list[float]) -> str:
@@ -239,117 +228,29 @@ def _spread(times: list[float]) -> str:
     return f"{middle:.3f} s in the median, {times[0]:.3f} to {times[-1]:.3f}"
 
 
-def _habits(rows: Iterable[Row]) -> _Table:
+def _habits(rows: Iterable[Row]) -> Table:
     """Return what was odd, and in how many streams."""
     counts = Counter(note.code for row in rows for note in row.notes)
     lines = [(code, f"{n:,}", NOTES.get(code, "")) for code, n in counts.most_common()]
-    return _Table(("note", "streams>", "what it means"), lines)
+    return Table(("note", "streams>", "what it means"), lines, wraps=_WRAPS)
 
 
 # --- How it looks ---------------------------------------------------------------------
 
-
-def _plain(table: _Table) -> str:
-    """Align the cells with spaces; a pipe gets them whole."""
-    lines = [tuple(head.rstrip(">") for head in table.heads), *table.lines]
-    if table.heads == _KEYS:
-        del lines[0]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    drawn = []
-    for line in lines:
-        cells = [
-            cell.rjust(width) if head.endswith(">") else cell.ljust(width)
-            for cell, width, head in zip(line, widths, table.heads, strict=True)
-        ]
-        drawn.append("  ".join(cells).rstrip() + "\n")
-    return "".join(drawn)
-
-
 # The columns by what they are worth on a narrow terminal, and how wide they get there:
-# of an id and a model the beginning tells enough, names and notes go on in a new line.
-_WORTH: Final = [
-    "file",
-    "ending",
-    "finish",
-    "in>",
-    "out>",
-    "calls",
-    "notes",
-    "model",
-    "total s>",
-    "first s>",
-    "id",
-    "protocol",
-    "cached>",
-    "reasoning>",
-    "tokens/s>",
-    "events>",
-]
+# of an id and a model the beginning tells enough.
+_WORTH: Final = (
+    *("file", "ending", "finish", "in>", "out>", "calls", "notes", "model", "total s>"),
+    *("first s>", "id", "protocol", "cached>", "reasoning>", "tokens/s>", "events>"),
+)
 _MOST: Final = {"id": 14, "model": 22, "file": 32, "notes": 32}
-_WRAPPED: Final = ("file", "notes", "what it means")
-_GAP: Final = 2
-_ANY: Final = 1_000_000
+_WRAPS: Final = ("file", "notes", "what it means")
 
 
-def _fit(table: _Table, width: int) -> tuple[_Table, list[str]]:
-    """Return a table that a terminal has room for, and the heads that it has not."""
-    columns = [*zip(table.heads, *table.lines, strict=True)]
-    kept: set[str] = set()
-    left_out: list[str] = []
-    for head in sorted(table.heads, key=_WORTH.index):
-        [cells] = [cells for cells in columns if cells[0] == head]
-        size = min(max(map(len, cells)), _MOST.get(head, _ANY))
-        if kept and size > width:
-            left_out.append(head)
-        else:
-            kept.add(head)
-            width -= size + _GAP
-    heads, *lines = zip(*(cells for cells in columns if cells[0] in kept), strict=True)
-    return _Table(heads, lines), left_out
+def _style(head: str, cell: str) -> str:
+    if head == "ending":
+        return _COLOURS.get(cell, "yellow")
+    return "yellow" if head in ("note", "notes") else ""
 
 
-_COLOURS: Final = {Ending.COMPLETE: "green", Ending.ERROR: "red"}
-
-
-def _drawer(console_module: Any, width: int) -> Callable[[_Table], str]:
-    table_module, text_module = rich("table"), rich("text")
-
-    def drawn(table: _Table) -> str:
-        keyed = table.heads == _KEYS
-        drawing = table_module.Table(
-            box=None,
-            show_header=not keyed,
-            pad_edge=False,
-            padding=(0, _GAP, 0, 0),
-        )
-        for place, head in enumerate(table.heads):
-            wraps = head in _WRAPPED if not keyed else place > 0
-            drawing.add_column(
-                head.rstrip(">"),
-                justify="right" if head.endswith(">") else "left",
-                overflow="fold" if wraps else "ellipsis",
-                style="bold" if keyed and not place else "",
-                no_wrap=not wraps,
-                max_width=_MOST.get(head),
-            )
-        for line in table.lines:
-            cells = [text_module.Text(cell) for cell in line]
-            _colour(table, cells)
-            drawing.add_row(*cells)
-        # It sees to NO_COLOR, and to terminals without colours.
-        console = console_module.Console(width=width, highlight=False)
-        with console.capture() as captured:
-            console.print(drawing)
-        text: str = captured.get()
-        return text
-
-    return drawn
-
-
-def _colour(table: _Table, cells: list[Any]) -> None:
-    for head, cell in zip(table.heads, cells, strict=True):
-        if head == "ending" or (cells[0].plain == "ending" and cell is not cells[0]):
-            ending = cell.plain.partition(":")[0]
-            cell.stylize(_COLOURS.get(ending, "yellow"))
-        elif head in ("note", "notes") or cell.plain == "note":
-            cell.stylize("yellow")
+_COLOURS: Final = {"complete": "green", "error": "red"}
