@@ -118,6 +118,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="print a summary: endings, ids, usage, calls, notes, times where the "
         "files have them",
     )
+    shape.add_argument(
+        "--bench",
+        **_kind("bench"),
+        help="measure how fast these streams decode, beside other libraries that are "
+        "installed",
+    )
     parser.add_argument(
         "-j",
         "--jobs",
@@ -202,6 +208,10 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if "-" in names and sys.stdin is not None and sys.stdin.isatty():
         tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
+    if arguments.kind == "bench":
+        from unstream._cli import _bench  # noqa: PLC0415 - it loads other libraries
+
+        return _bench.run(files, ask, _width())
     work = partial(reports, ask=ask, shape=shape)
     # Where what is printed goes by on the same terminal, it is progress enough.
     shown = len(files) if shape.is_sum or not shape.terminal else 0
@@ -213,6 +223,11 @@ def _run(arguments: argparse.Namespace) -> int:
             bar.advance()
     printer.close()
     return printer.status
+
+
+def _width() -> int | None:
+    """Return how wide the terminal is that is written to; None where it is none."""
+    return get_terminal_size().columns if is_drawn(sys.stdout) else None
 
 
 def _each(
@@ -255,8 +270,7 @@ class _Printer:
     def close(self) -> None:
         """Write the summary, if that was asked for, and tell what was passed over."""
         if self._rows:
-            width = get_terminal_size().columns if is_drawn(sys.stdout) else None
-            drawn = draw(self._rows, several=self._shape.several, width=width)
+            drawn = draw(self._rows, several=self._shape.several, width=_width())
             write(drawn.encode("utf-8", "replace"))
         if n := self._n_passed:
             what = ("entry", "answer") if n == 1 else ("entries", "answers")
