@@ -23,6 +23,8 @@ __all__ = ["main"]
 _WRONG: Final = 2
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 
+_PICTURES: Final = (".svg", ".png", ".pdf")
+
 _DESCRIPTION: Final = """\
 Fold the recorded streams of language models into the whole answers, one line of
 JSON each. A recording is an event stream, as the server sent it, or its chunks
@@ -124,6 +126,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="measure how fast these streams decode, beside other libraries that are "
         "installed",
     )
+    shape.add_argument(
+        "--plot",
+        metavar="FILE.svg",
+        type=_picture,
+        help="draw when the streams came, and the gaps between their events, where the "
+        "files have times: HAR, flows",
+    )
     parser.add_argument(
         "-j",
         "--jobs",
@@ -155,6 +164,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version)
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.plot is not None:
+        arguments.kind = "plot"
     if arguments.pretty and arguments.kind not in ("json", "outcome"):
         other = f"--{arguments.kind}"
         parser.error(f"argument --pretty: not allowed with argument {other}")
@@ -163,6 +174,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _kind(name: str) -> dict[str, Any]:
     return {"action": "store_const", "dest": "kind", "const": name}
+
+
+def _picture(path: str) -> str:
+    if not path.lower().endswith(_PICTURES):
+        *most, last = _PICTURES
+        wanted = f"{', '.join(most)} or {last}"
+        raise argparse.ArgumentTypeError(f"its name ends in {wanted}, not as {path!r}")
+    return path
 
 
 def _jobs(text: str) -> int:
@@ -212,6 +231,12 @@ def _run(arguments: argparse.Namespace) -> int:
         from unstream._cli import _bench  # noqa: PLC0415 - it loads other libraries
 
         return _bench.run(files, ask, _width())
+    if arguments.kind == "plot":
+        from unstream._cli import _plot  # noqa: PLC0415 - rarely needed
+
+        if not _plot.is_there():
+            tell("--plot needs matplotlib: pip install 'unstream[plot]'")
+            return _WRONG
     work = partial(reports, ask=ask, shape=shape)
     # Where what is printed goes by on the same terminal, it is progress enough.
     shown = len(files) if shape.is_sum or not shape.terminal else 0
@@ -222,6 +247,23 @@ def _run(arguments: argparse.Namespace) -> int:
                 printer.show(report)
             bar.advance()
     printer.close()
+    if arguments.kind == "plot":
+        return _draw(printer, arguments.plot)
+    return printer.status
+
+
+def _draw(printer: "_Printer", path: str) -> int:
+    from unstream._cli import _plot  # noqa: PLC0415 - rarely needed
+
+    try:
+        if (said := _plot.draw(printer.rows, path)) is not None:
+            tell(said)
+    except _plot.NoTimes as error:
+        tell(str(error))
+        return _WRONG
+    except OSError as error:
+        tell(f"{path}: {error.strerror or error}")
+        return max(FAILED, printer.status)
     return printer.status
 
 
@@ -252,7 +294,7 @@ class _Printer:
         self.status = 0
         self._has_begun = False
         self._n_passed = 0
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []
 
     def show(self, report: Report) -> None:
         """Write what a report says, and tell why a stream is not complete."""
@@ -265,12 +307,12 @@ class _Printer:
         if report.told is not None:
             self._tell(report.told)
         if report.row is not None and self._shape.is_sum:
-            self._rows.append(report.row)
+            self.rows.append(report.row)
 
     def close(self) -> None:
         """Write the summary, if that was asked for, and tell what was passed over."""
-        if self._rows:
-            drawn = draw(self._rows, several=self._shape.several, width=_width())
+        if self._shape.kind == "stats" and self.rows:
+            drawn = draw(self.rows, several=self._shape.several, width=_width())
             write(drawn.encode("utf-8", "replace"))
         if n := self._n_passed:
             what = ("entry", "answer") if n == 1 else ("entries", "answers")

@@ -8,6 +8,7 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._cli import _records
+from unstream._cli._exchanges import Exchange
 from unstream._cli._streams import Ask, Stream
 from unstream._detect import ANY, Detector, load
 from unstream._outcome import Ending, ForeignStream, Outcome, StreamError, Timing
@@ -23,6 +24,7 @@ class Folded(msgspec.Struct, kw_only=True):
     reason: str | None
     """Why it is not complete; None where it is."""
     lines: "array[int] | None" = None
+    exchange: Exchange | None = None
 
 
 def fold(stream: Stream, ask: Ask, *, lines: bool = False) -> Folded:
@@ -45,6 +47,7 @@ def fold(stream: Stream, ask: Ask, *, lines: bool = False) -> Folded:
         outcome=outcome,
         reason=_reason(outcome, stream),
         lines=places,
+        exchange=stream.exchange,
     )
 
 

@@ -32,9 +32,10 @@ _CODES: Final = {
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how a stream is printed: as `json`, `text`, `outcome`, `check`, `stats`.
+    """Say how a stream is printed: as `json`, `text`, `outcome` or `check`.
 
-    Of `several` files, each stream is named; `terminal` gets no control characters.
+    As `stats` or `plot` all are summed up in the end. Of `several` files, each stream
+    is named; `terminal` gets no control characters.
     """
 
     kind: str = "json"
@@ -45,7 +46,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_sum(self) -> bool:
         """Whether what is printed comes at the end."""
-        return self.kind == "stats"
+        return self.kind in ("stats", "plot")
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -108,8 +109,9 @@ def _report(folded: Folded, shape: Shape, *, named: bool) -> Report:
     status = _CODES[outcome.ending]
     if shape.kind == "check" and outcome.notes:
         status = max(status, _NOTED)
-    if shape.kind == "stats":
-        return Report(told=told, status=status, row=row(folded.name, outcome))
+    if shape.is_sum:
+        summed = row(folded.name, outcome, folded.exchange)
+        return Report(told=told, status=status, row=summed)
     return Report(out=_shape(folded, shape, named=named), told=told, status=status)
 
 

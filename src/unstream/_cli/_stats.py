@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from unstream._cli._exchanges import Exchange
 from unstream._cli._table import KEYS, Table, drawer, fit
 from unstream._cli._terminal import escape, shown
 from unstream._notes import NOTES
 from unstream._outcome import Arguments, Note, Outcome, Timing, Tokens
 
-__all__ = ["Row", "draw", "row"]
+__all__ = ["Row", "draw", "folder_of", "row"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +36,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     n_events: int = 0
     n_bytes: int = 0
     timing: Timing | None = None
+    started: float | None = None
+    """When it was asked for, in seconds of the epoch."""
+    arrivals: tuple[float, ...] = ()
+    """When each event came, in seconds since then, where the file knows."""
 
 
-def row(name: str, outcome: Outcome[Any]) -> Row:
+def row(name: str, outcome: Outcome[Any], exchange: Exchange | None = None) -> Row:
     """Sum up one stream."""
     record = outcome.record
     return Row(
@@ -56,6 +61,8 @@ def row(name: str, outcome: Outcome[Any]) -> Row:
         n_events=outcome.n_events,
         n_bytes=outcome.n_bytes,
         timing=outcome.timing,
+        started=None if exchange is None else exchange.started,
+        arrivals=() if exchange is None else exchange.arrivals,
     )
 
 
@@ -64,7 +71,7 @@ def draw(rows: Sequence[Row], *, several: bool, width: int | None) -> str:
     drawn = drawer(width, _style)
     if not several and len(rows) == 1:
         return drawn(_one(rows[0]))
-    folder = _folder(rows)
+    folder = folder_of(rows)
     streams, left_out = fit(_streams(rows, folder), width, _WORTH)
     tables = [streams, _totals(rows, folder, left_out), _habits(rows)]
     return "\n".join(drawn(table) for table in tables if table.lines)
@@ -178,7 +185,7 @@ _CELLS: Final[dict[str, _Cell]] = {
 }
 
 
-def _folder(rows: Iterable[Row]) -> str:
+def folder_of(rows: Iterable[Row]) -> str:
     """Return what the names of all streams begin with, up to a slash."""
     return os.path.commonprefix([row.name for row in rows]).rpartition("/")[0]  # noqa: RUF071 - up to a slash
 
