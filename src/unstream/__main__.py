@@ -37,7 +37,7 @@ _EPILOG: Final = """\
 exit status:
   0    every stream was complete
   1    a file could not be read, or the output not be written
-  2    the arguments were wrong
+  2    the arguments were wrong, or there was nothing to --plot
   3    a stream was truncated, empty, foreign, or over a limit; with --check: or
        there was something to note
   4    a provider reported an error inside a stream

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -488,9 +490,17 @@ def test_the_kind_of_a_file_does_not_depend_on_cuts(data: bytes, step: int) -> N
     assert data.startswith(b"".join(kept))
 
 
-def test_a_stream_that_comes_slowly_is_not_waited_for() -> None:
+@pytest.mark.parametrize("line", [b"- x\r\n", b"# x\r\n", b"a: x\r\n", b"\r\n", b"-"])
+def test_to_tell_what_a_file_is_takes_no_time(line: bytes) -> None:
+    assert kind(iter([line * 4096]))[0] is None
+    cassette = line * 99 + b"\ninteractions: []\n"
+    assert kind(iter([cassette]))[0] == "cassette"
+
+
+@pytest.mark.parametrize("begin", ["", "id: 1\n", "retry: 9\n\n", ": hello\n\n"])
+def test_a_stream_that_comes_slowly_is_not_waited_for(begin: str) -> None:
     def slow() -> Iterator[bytes]:
-        yield GOOD.encode()[:20]
+        yield (begin + GOOD).encode()[:20]
         raise AssertionError("more was read than it takes to tell")
 
     [found] = streams("-", slow(), Ask())
@@ -513,3 +523,26 @@ def test_records_are_read_one_at_a_time() -> None:
         next(found)
     assert n_read < 10
     assert len([*records(iter([b"[", *[b"{},"] * 5]), 99)]) == 5
+
+
+def test_what_is_folded_as_it_comes_is_not_held() -> None:
+    chunk = json.dumps({**CHUNKS[0], "pad": "x" * 900}).encode()
+    forms = {
+        "events": (b"", b"data: %b\n\n" % chunk),
+        "lines": (b"", chunk + b"\n"),
+        "array": (b"[", chunk + b","),
+    }
+    peaks = {}
+    for form, (begin, each) in forms.items():
+        block = each * 64
+        for n in (20, 200):
+            pieces = chain([begin], (block + b" " for _ in range(n)))  # each anew
+            tracemalloc.start()
+            [stream] = streams("it", pieces, Ask())
+            assert isinstance(stream, Stream)
+            for _ in stream.events.pieces:
+                pass
+            peaks[form, n] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert stream.bytes.size == len(begin) + n * len(block + b" ")
+        assert peaks[form, 200] < 1.5 * peaks[form, 20], form

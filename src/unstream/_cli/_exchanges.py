@@ -27,14 +27,17 @@ __all__ = ["Exchange", "cassette", "har", "kind", "path_of", "unbase"]
 # Each of them by how it begins; a flow is a tnetstring of a dict.
 _OPENING: Final = 4096
 _KINDS: Final = {
-    "har": re.compile(rb'\s*\{\s*"log"\s*:\s*\{'),
+    "har": re.compile(rb'\s*+\{\s*+"log"\s*+:\s*+\{'),
     "cassette": re.compile(
-        rb'\s*\{[^{\[]*"(?:http_)?interactions"\s*:\s*\[|'
-        rb"(?:(?:[#%-].*|\w+: .*)?\r?\n)*(?:http_)?interactions:\s"
+        rb'\s*+\{[^{\[]*"(?:http_)?interactions"\s*+:\s*+\[|'
+        # Lines of YAML before it: comments, marks, and the version.
+        rb"(?:(?!(?:http_)?interactions:)(?:[#%-][^\n]*+|\w++: [^\n]*+|\r?+)\n)*+"
+        rb"(?:http_)?interactions:\s"
     ),
     "flows": re.compile(rb"[0-9]{1,12}:[0-9]{1,3}:[a-z_]+;"),
 }
 _MAY_BEGIN: Final = b"{-#%ihrv0123456789"
+_FIELD: Final = re.compile(rb"(?:id|retry)[:\r\n]")  # of an event stream
 
 
 class Exchange(msgspec.Struct, kw_only=True):
@@ -69,6 +72,8 @@ def kind(pieces: Iterator[bytes]) -> tuple[str | None, list[bytes]]:
         head += piece.removeprefix(b"\xef\xbb\xbf") if not head else piece
         bare = head.lstrip()
         if len(bare) >= _OPENING or (bare and bare[:1] not in _MAY_BEGIN):
+            break
+        if _FIELD.match(bare):
             break
         # Lines of JSON may come slowly; none of these formats has them.
         if (

@@ -80,13 +80,12 @@ def as_events(pieces: Iterator[bytes], protocol: Protocol[Any]) -> Events:
         return Events(chain(taken, lines), first=b"".join(taken[:1]))
     if first == b"[":
         kept: list[bytes] = []
-        elements = _elements(_keep(pieces, kept))
         two: list[bytes] = []
-        _take_two(two, elements)
+        _take_two(two, _elements(_keep(pieces, kept)))
+        pieces = chain(kept, pieces)
         if _are_chunks(two, protocol, array=True):
-            kept.clear()
-            return Events(_element_events(chain(two, elements)), has_lines=False)
-        return Events(chain(kept, pieces), first=b"".join(two[:1]))
+            return Events(_element_events(_elements(pieces)), has_lines=False)
+        return Events(pieces, first=b"".join(two[:1]))
     return Events(pieces)
 
 
