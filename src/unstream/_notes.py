@@ -72,15 +72,13 @@ NOTES: Final[dict[str, str]] = {
     ),
     "role_missing": "No role came; it is taken for the assistant's.",
     "run_together": (
-        "Events came without a blank line between them; each line is read by "
-        "itself."
+        "Events came without a blank line between them; each line is read by itself."
     ),
     "several_responses": "A second response began; what came before is dropped.",
     "started_over": (
         "A message_start with another id came; what came before is dropped."
     ),
     "usage_missing": (
-        "No usage came, and none is estimated; nothing can be billed by this "
-        "stream."
+        "No usage came, and none is estimated; nothing can be billed by this stream."
     ),
 }

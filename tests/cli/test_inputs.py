@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unstream.__main__ import main
+from unstream._cli import _fold
 from unstream._cli._exchanges import kind
 from unstream._cli._records import pick, records, suggest
 from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
@@ -267,6 +268,32 @@ def test_what_was_asked_of_a_model_and_failed_is_an_answer(run: Run) -> None:
     assert [row.get("ending") for row in done.rows] == ["error", "truncated", None]
     assert done.status == 4
     assert done.told[2].startswith("unstream: it:3: gzip: ")
+
+
+def test_an_entry_that_breaks_off_leaves_the_others(run: Run) -> None:
+    packed = bytearray(gzip.compress(b": \n" * 99_999 + GOOD.encode()))
+    packed[len(packed) // 2 : len(packed) // 2 + 9] = b"!" * 9
+    done = run(har(entry(bytes(packed)), entry(GOOD)))
+    assert [row.get("ending") for row in done.rows] == [None, "complete"]
+    assert done.rows[0]["file"] == "it:1"
+    assert done.told[0].startswith("unstream: it:1: gzip: ")
+    assert done.status == 1
+
+
+def test_a_fault_of_ours_leaves_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _fold.fold
+
+    def broken(stream: Stream, ask: Ask, *, lines: bool) -> _fold.Folded:
+        if stream.name.endswith(":1"):
+            raise KeyError("x")
+        return real(stream, ask, lines=lines)
+
+    monkeypatch.setattr(_fold, "fold", broken)
+    done = run(har(entry(GOOD), entry(GOOD)))
+    assert done.told == ["unstream: it:1: this is a fault of unstream: KeyError: 'x'"]
+    assert (done.status, len(done.rows)) == (1, 2)
 
 
 def test_events_of_chrome_stand_in_for_a_text_that_is_not_there(run: Run) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from unstream._cli import _files, _fold
 from unstream._cli._fold import Folded
 from unstream._cli._stats import Row, row
-from unstream._cli._streams import Ask, Fault, Passed, streams
+from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
 from unstream._cli._terminal import escape, escape_json, escape_text, shown
 from unstream._json import Json
 from unstream._notes import NOTES
@@ -63,26 +63,37 @@ class Report(msgspec.Struct, kw_only=True):
 
 def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
     """Fold what is in a file and yield what there is to say of each stream."""
-    place = name
     try:
         for found in streams(name, _files.read(name), ask):
             if isinstance(found, Passed):
                 yield Report(passed=found.n)
                 continue
-            place = found.name
+            named = shape.several or found.name != name
             if isinstance(found, Fault):
-                yield _failed(place, found.why, shape, named=True)
-                continue
-            lines = shape.kind == "check"
-            folded = _fold.fold(found, ask, lines=lines)
-            yield _report(folded, shape, named=shape.several or place != name)
-            place = name
+                yield _failed(found.name, found.why, shape, named=named)
+            else:
+                yield _made(found, ask, shape, named=named)
     except OSError as error:
-        named = shape.several or place != name
-        yield _failed(place, error.strerror or str(error), shape, named=named)
+        why = error.strerror or str(error)
+        yield _failed(name, why, shape, named=shape.several)
     except Exception as error:  # noqa: BLE001 - the other files are to be folded, too
-        why = f"this is a fault of unstream: {type(error).__name__}: {error}"
-        yield _failed(place, why, shape, named=shape.several or place != name)
+        yield _failed(name, _fault(error), shape, named=shape.several)
+
+
+def _made(stream: Stream, ask: Ask, shape: Shape, *, named: bool) -> Report:
+    """Report on one stream; what is wrong with it leaves the others of its file."""
+    try:
+        folded = _fold.fold(stream, ask, lines=shape.kind == "check")
+        return _report(folded, shape, named=named)
+    except OSError as error:
+        why = error.strerror or str(error)
+    except Exception as error:  # noqa: BLE001 - as above
+        why = _fault(error)
+    return _failed(stream.name, why, shape, named=named)
+
+
+def _fault(error: Exception) -> str:
+    return f"this is a fault of unstream: {type(error).__name__}: {error}"
 
 
 def died(name: str, shape: Shape) -> Report:
