@@ -115,6 +115,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="print what was odd, one line each, in place of the answer",
     )
     shape.add_argument(
+        "--follow",
+        **_kind("follow"),
+        help="show the answer while it comes, and its tool calls, then a line about it",
+    )
+    shape.add_argument(
         "--stats",
         **_kind("stats"),
         help="print a summary: endings, ids, usage, calls, notes, times where the "
@@ -239,10 +244,13 @@ def _run(arguments: argparse.Namespace) -> int:
             return _WRONG
     work = partial(reports, ask=ask, shape=shape)
     # Where what is printed goes by on the same terminal, it is progress enough.
-    shown = len(files) if shape.is_sum or not shape.terminal else 0
+    is_quiet = shape.is_sum or not (shape.terminal or shape.kind == "follow")
+    shown = len(files) if is_quiet else 0
     with progress(shown) as bar:
         printer = _Printer(shape, bar.tell)
-        for found in _each(files, work, partial(died, shape=shape), arguments.jobs):
+        # What is shown while it comes goes by once.
+        n = 1 if shape.kind == "follow" else arguments.jobs
+        for found in _each(files, work, partial(died, shape=shape), n):
             for report in found:
                 printer.show(report)
             bar.advance()

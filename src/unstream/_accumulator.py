@@ -6,8 +6,9 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Generic, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
 from unstream._fast import FastPath
@@ -16,6 +17,10 @@ from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinishe
 from unstream._protocol import Fold, Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
+
+if TYPE_CHECKING:
+    from unstream._events import Event as LiveEvent
+    from unstream._live import Log
 
 __all__ = ["Accumulator"]
 
@@ -52,7 +57,8 @@ class Accumulator(Generic[T]):
     The result depends on the concatenation of what was fed, not on the cuts. Keywords:
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
-    speed and nothing else. Raises TypeError for arguments of other types.
+    speed and nothing else; `events=True` lets `feed` and `add` return what is new, as
+    events, see `events`. Raises TypeError for arguments of other types.
     """
 
     __slots__ = (
@@ -65,6 +71,7 @@ class Accumulator(Generic[T]):
         "_fold",
         "_held",
         "_limits",
+        "_log",
         "_most",
         "_n_bytes",
         "_n_malformed",
@@ -78,6 +85,7 @@ class Accumulator(Generic[T]):
         *,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -86,6 +94,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[T],
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -93,22 +102,28 @@ class Accumulator(Generic[T]):
         protocol: Protocol[Any] = PROTOCOL,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
     ) -> None:
         """Begin a stream of a protocol."""
-        limits = _LIMITS if limits is None else limits
-        if not isinstance(limits, Limits):
+        if limits is None:
+            limits = _LIMITS
+        elif not isinstance(limits, Limits):
             kind = type(limits).__name__
             raise TypeError(f"limits is a Limits(...), such as Limits(), not {kind}")
         if not isinstance(protocol, Protocol):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
         self._limits = limits
-        self._fast = FastPath() if fast else None
+        # What is told of each event is told when it came, not of many at once.
+        self._log: Log | None = _begin_log() if events else None
+        self._fast = FastPath() if fast and not events else None
         # What finds out the protocol, until it is found.
-        self._detector = Detector() if protocol is ANY else None
-        self._begin(PROTOCOL if protocol is ANY else protocol)
+        self._detector: Detector | None = None
+        if protocol is ANY:
+            self._detector, protocol = Detector(), PROTOCOL
+        self._begin(protocol)
         self._held: list[bytes] = []
-        self._most = _HELD  # as many as are held at a time
+        self._most = 1 if events else _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
         self._first = b""  # what the stream began with
@@ -118,9 +133,11 @@ class Accumulator(Generic[T]):
         self._outcome: Outcome[T] | None = None
 
     def _begin(self, protocol: Protocol[Any]) -> None:
-        limits = self._limits
         self._protocol = protocol
-        self._fold: Fold[T] = protocol.fold(limits)
+        limits, log = self._limits, self._log
+        self._fold: Fold[T] = (
+            protocol.fold(limits) if log is None else _begin_live(protocol, limits, log)
+        )
         self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
@@ -128,11 +145,12 @@ class Accumulator(Generic[T]):
         state = "open" if self._outcome is None else self._outcome.ending
         return f"<Accumulator {self._protocol.name}: {state}, {n_bytes} bytes>"
 
-    def feed(self, data: BytesLike) -> None:
+    def feed(self, data: BytesLike) -> Sequence["LiveEvent"]:
         """Take the next bytes of the stream, bytes-like, cut anywhere.
 
-        Nothing that the stream contains raises; `finish` tells. Raises TypeError where
-        `data` is not bytes-like, StreamFinished after `finish`.
+        Return the events that this brought; none unless they were asked for. Nothing
+        that the stream contains raises; `finish` tells. Raises TypeError where `data`
+        is not bytes-like, StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("fed after finish: a stream has an accumulator")
@@ -144,13 +162,17 @@ class Accumulator(Generic[T]):
         held.append(data)
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
+            if self._log is not None:
+                return self._log.take()
+        return ()
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: Any) -> Sequence["LiveEvent"]:
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
-        `openai`) or `to_dict()`. Raises TypeError for anything else, StreamFinished
-        after `finish`.
+        `openai`, `anthropic` and `google.genai`) or `to_dict()`; or a message of a
+        WebSocket, parsed. Return what `feed` does. Raises TypeError for anything else,
+        StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
@@ -166,6 +188,17 @@ class Accumulator(Generic[T]):
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
         self._take(Event("message", data))
+        return () if self._log is None else self._log.take()
+
+    def events(self) -> list["LiveEvent"]:
+        """Return the events that no call returned yet.
+
+        After `finish` these are the last of the stream, `Ended` the very last. Raises
+        TypeError for an accumulator that was made without `events=True`.
+        """
+        if self._log is None:
+            raise TypeError("no events were asked for: Accumulator(events=True) does")
+        return self._log.take()
 
     @property
     def has_content(self) -> bool:
@@ -199,6 +232,9 @@ class Accumulator(Generic[T]):
             ):
                 self._end()
             self._outcome = self._judge()
+            if self._log is not None:
+                live: Any = self._fold
+                live.end(self._outcome)
         return self._outcome
 
     # --- Blocks -----------------------------------------------------------------------
@@ -240,10 +276,14 @@ class Accumulator(Generic[T]):
         if len(self._first) < _FIRST:
             self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
-        if self._is_over():
-            data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
+        if self._n_bytes > (most := self._limits.stream_bytes):
+            data = data[: max(most - self._n_bytes + len(data), 0)]
         for start in range(0, len(data), _BLOCK):
             block = data[start : start + _BLOCK] if len(data) > _BLOCK else data
+            if (run := self._decoder.cut(block)) is not None:
+                self._body = None
+                self._take_run(run)
+                continue
             for found in self._decoder.read(block):
                 self._body = None
                 if isinstance(found, Event):
@@ -266,9 +306,10 @@ class Accumulator(Generic[T]):
         self, lines: list[bytes], at: int, size: int, *, framed: bool = False
     ) -> int:
         """Take payloads by the fast path, from `at` on; return where that ends."""
-        if self._fast is None:
+        fast = self._fast
+        if fast is None or not (fast.templates or self._fold.record):
             return at
-        return self._fast.run(lines, at, self._fold, size=size, framed=framed)
+        return fast.run(lines, at, self._fold, size=size, framed=framed)
 
     def _take_run(self, payloads: Run) -> None:
         """Take a run of payloads."""
@@ -284,7 +325,7 @@ class Accumulator(Generic[T]):
             if at == n:
                 break
             at = fold.take(payloads, at, fast.wait(n - at) if fast else n)
-            if fold.record is not None or at == n:
+            if fold.record or at == n:
                 continue
             data = payloads[at]
             at += 1
@@ -436,13 +477,13 @@ class Accumulator(Generic[T]):
         fold = self._fold
         fold.close()
         limit = fold.limit
-        if self._is_over():
+        if self._n_bytes > self._limits.stream_bytes:
             limit = "stream_bytes"
         elif self._decoder.n_skipped or (
             # A body that is no event stream is held whole.
-            not self._decoder.is_stream
+            not fold.n_events
             and self._n_bytes > self._limits.event_bytes
-            and not fold.n_events
+            and not self._decoder.is_stream
         ):
             limit = "event_bytes"
         completion = fold.result()
@@ -482,6 +523,21 @@ class Accumulator(Generic[T]):
 _LIMITS: Final = Limits()
 
 
+def _begin_log() -> "Log":
+    from unstream._live import Log  # noqa: PLC0415 - most ask for no events
+
+    return Log()
+
+
+def _begin_live(protocol: Protocol[Any], limits: Limits, log: "Log") -> Fold[Any]:
+    """Return the fold that tells its events to a log."""
+    module, _, name = protocol.live.partition(":")
+    if not name:
+        raise TypeError(f"the protocol {protocol.name} tells no events: see `live`")
+    fold: Fold[Any] = getattr(import_module(module), name)(limits, log)
+    return fold
+
+
 def _stands_alone(line: bytes) -> bool:
     if line.strip(_SPACE) == _DONE:
         return True
@@ -508,7 +564,9 @@ def _mapping(chunk: Any) -> Mapping[str, Json]:
     sent = chunk
     if not isinstance(chunk, Mapping):
         if callable(dump := getattr(chunk, "model_dump", None)):
-            sent = dump(mode="json", exclude_unset=True)
+            # The names of the wire are the aliases, where a model has any (Google's).
+            # Clients put into a field what its type does not say, which it warns of.
+            sent = dump(mode="json", exclude_unset=True, by_alias=True, warnings=False)
         elif callable(dump := getattr(chunk, "to_dict", None)):
             sent = dump()
     if not isinstance(sent, Mapping):

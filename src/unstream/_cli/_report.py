@@ -1,8 +1,10 @@
 """What is printed of the streams of a file, and what is told of them.
 
-This module knows the shapes of the output; not where it goes.
+This module knows the shapes of the output; not where it goes, but for what is shown
+while it comes.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,7 +14,7 @@ from unstream._cli import _files, _fold
 from unstream._cli._fold import Folded
 from unstream._cli._stats import Row, row
 from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
-from unstream._cli._terminal import escape, escape_json, escape_text, shown
+from unstream._cli._terminal import escape, escape_json, escape_text, shown, write
 from unstream._json import Json
 from unstream._notes import NOTES
 from unstream._outcome import Ending
@@ -32,7 +34,7 @@ _CODES: Final = {
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how a stream is printed: as `json`, `text`, `outcome` or `check`.
+    """Say how a stream is printed: as `json`, `text`, `outcome`, `check`, `follow`.
 
     As `stats` or `plot` all are summed up in the end. Of `several` files, each stream
     is named; `terminal` gets no control characters.
@@ -73,6 +75,8 @@ def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
                 yield _failed(found.name, found.why, shape, named=named)
             else:
                 yield _made(found, ask, shape, named=named)
+    except BrokenPipeError:  # of what `--follow` writes
+        raise
     except OSError as error:
         why = error.strerror or str(error)
         yield _failed(name, why, shape, named=shape.several)
@@ -83,13 +87,27 @@ def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
 def _made(stream: Stream, ask: Ask, shape: Shape, *, named: bool) -> Report:
     """Report on one stream; what is wrong with it leaves the others of its file."""
     try:
+        if shape.kind == "follow":
+            return _followed(stream, ask, named=named)
         folded = _fold.fold(stream, ask, lines=shape.kind == "check")
         return _report(folded, shape, named=named)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         why = error.strerror or str(error)
     except Exception as error:  # noqa: BLE001 - as above
         why = _fault(error)
     return _failed(stream.name, why, shape, named=named)
+
+
+def _followed(stream: Stream, ask: Ask, *, named: bool) -> Report:
+    from unstream._follow import follow  # noqa: PLC0415 - rich takes 50 ms
+
+    if named:
+        head = f"==> {escape(shown(stream.name))} <==\n"
+        write(head.encode("utf-8", "replace"))
+    outcome = follow(stream.events.pieces, ask.of, ask.limits, sys.stdout)
+    return Report(status=_CODES[outcome.ending])
 
 
 def _fault(error: Exception) -> str:

@@ -13,13 +13,13 @@ else.
 """
 
 from collections.abc import Callable
-from io import StringIO
 from typing import Any, Final
 
 import msgspec
 
 from unstream._lists import JsonArray
-from unstream._rules import DROPPED, Effects
+from unstream._rules import DROPPED, Effects, drop
+from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
 from unstream.chat._tokens import check
 
@@ -27,6 +27,11 @@ __all__ = ["MISFITS", "Repeats"]
 
 _LF: Final = ord("\n")
 _PADDING: Final = ("obfuscation", "p")
+# Keys of a chunk, a choice and a delta whose values are dropped: twins, and the like.
+_DROPS: Final = tuple(
+    frozenset(key for key, rule in table.items() if rule is drop)
+    for table in (TOP, CHOICE, DELTA)
+)
 # What is raised for an event that is not of the shape that is looked for.
 MISFITS: Final = (
     *(ValueError, msgspec.DecodeError, RecursionError),
@@ -60,28 +65,36 @@ _PLACES: Final[dict[str, Callable[[ChunkChoice], Any]]] = {
 }
 
 
+# A place of a text or a list, its key there, and what it is appended by.
+_Hole = tuple[Callable[[ChunkChoice], Any], str, Callable[[Any], object]]
+
+
 class _Template:
-    """A choice of an event, and where the texts went that it appended."""
+    """A choice of an event, and where the texts went that it appended.
+
+    Nearly always there is one text, which stands in the delta itself: `write` appends
+    what stands there under `key`. Log probabilities are appended like texts, though
+    they are lists.
+    """
 
     __slots__ = ("choice", "holes", "key", "write")
 
     def __init__(self, choice: ChunkChoice, record: Effects) -> None:
-        # Where a text stands, its key there, what it is appended by. Log probabilities
-        # are appended like texts, though they are lists.
-        self.holes: list[tuple[Callable[[Any], Any], str, Callable[[Any], object]]] = []
-        for key, _, did in record:
-            if isinstance(did, StringIO):
-                self.holes.append((_PLACES[key], key, did.write))
-            elif isinstance(did, JsonArray):
-                self.holes.append((_in_logprobs, key, did.extend))
-            elif did is not DROPPED:
-                raise TypeError("no append")
-        # Nearly always there is one text that stands in the delta itself.
+        self.choice = choice  # without its texts
         self.key = ""
         self.write: Any = None
-        if self.holes and self.holes[-1][0] is _in_delta:
-            _, self.key, self.write = self.holes.pop()
-        self.choice = choice  # without its texts
+        self.holes: list[_Hole] = []
+        for key, _, did in record:
+            if did is DROPPED:
+                continue
+            if isinstance(did, JsonArray):
+                self.holes.append((_in_logprobs, key, did.extend))
+                continue
+            place = _PLACES[key]
+            if place is _in_delta and not self.key:
+                self.key, self.write = key, did.write
+            else:
+                self.holes.append((place, key, did.write))
 
     def take(self, choice: ChunkChoice) -> list[tuple[Callable[[Any], object], Any]]:
         """Take what changes out of a choice; raise where something is missing.
@@ -100,12 +113,12 @@ class _Template:
             taken.append((write, value))
         return taken
 
-    def learn(self) -> bool:
-        """Take the texts out of the choice; say whether there were any."""
-        if self.key:
-            setattr(self.choice.delta, self.key, None)
-        self.take(self.choice)
-        return bool(self.key or self.holes)
+
+def _have_one(delta: Any) -> None:
+    """Raise where there are several of what a text may stand in."""
+    for parts in (delta.tool_calls, delta.reasoning_details):
+        if parts is not None:
+            [_] = parts
 
 
 class Repeats:
@@ -115,9 +128,20 @@ class Repeats:
     that was looked at and not like one, unless it lost something by that.
     """
 
-    __slots__ = ("_by_index", "_misses", "_rest", "decode", "is_ready", "missed", "top")
+    __slots__ = (
+        "_by_index",
+        "_dropped",
+        "_misses",
+        "_rest",
+        "decode",
+        "is_ready",
+        "missed",
+        "top",
+    )
 
     def __init__(self) -> None:
+        # What is dropped and has no field of its own: its level, key and field.
+        self._dropped: tuple[tuple[int, str, str], ...] = ()
         self._by_index: dict[int | None, _Template] = {}
         self._misses = 0
         self._rest = 0
@@ -142,42 +166,54 @@ class Repeats:
             return
         try:
             like = _Template(choice, record)
-            for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
-                if several is not None:
-                    [_] = several
-            found = like.learn()
+            if like.key:
+                setattr(choice.delta, like.key, None)
+            if like.holes:
+                _have_one(choice.delta)
+                like.take(choice)
+            elif not like.key:
+                return
         except MISFITS:
             return
-        if found:
-            self._by_index[choice.index] = like
-            self.is_ready = True
-            self.top = top
+        self._by_index[choice.index] = like
+        self.is_ready = True
+        self.top = top
 
     def learn_from(self, data: bytes, record: Effects) -> None:
         """Do the same for an event that is not decoded yet."""
         if self._rest:
             self._rest -= 1
             return
-        if any(did is DROPPED and key not in _PADDING for key, _, did in record):
-            return
         try:
             chunk = self.decode(data)
         except msgspec.ValidationError:
             # A key without a field, perhaps.
-            if (decode := open_decoder(msgspec.json.decode(data))) is None:
+            if (opened := open_decoder(msgspec.json.decode(data), _DROPS)) is None:
                 return
             try:
-                chunk, self.decode = decode(data), decode
+                chunk, self.decode = opened.decode(data), opened.decode
             except MISFITS:  # and something deeper that has no field
                 return
+            self._dropped = opened.dropped
         except MISFITS:
+            return
+        known = {*_PADDING, *(key for _, key, _ in self._dropped)}
+        if any(did is DROPPED and key not in known for key, _, did in record):
             return
         if chunk.choices is not None and len(chunk.choices) == 1:
             [choice] = chunk.choices
-            chunk.choices = chunk.obfuscation = chunk.p = None
+            chunk.choices = None
+            self._drop(chunk, choice)
             if self.top != chunk:
                 self.clear()
             self.learn(chunk, choice, record)
+
+    def _drop(self, chunk: Any, choice: Any) -> None:
+        """Take out what is dropped, whatever it is."""
+        chunk.obfuscation = chunk.p = None
+        parts = chunk, choice, choice.delta
+        for level, _, name in self._dropped:
+            setattr(parts[level], name, None)
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
@@ -185,47 +221,42 @@ class Repeats:
         Nothing has been done with the payload at the place that is returned.
         """
         by_index, decode, top = self._by_index, self.decode, self.top
-        start = at
+        start, dropped = at, self._dropped
         self.missed = None
-        for data in payloads[at:] if at else payloads:
-            try:
+        try:
+            for data in payloads[at:] if at else payloads:
                 chunk = decode(data)
                 [choice] = chunk.choices
                 like = by_index[choice.index]
                 key = like.key
-                if like.holes:
-                    taken = like.take(choice)
-                    if key:
-                        delta = choice.delta
-                        taken.append((like.write, getattr(delta, key)))
-                        setattr(delta, key, None)
-                    chunk.choices = chunk.obfuscation = chunk.p = None
-                    if choice != like.choice or chunk != top or _LF in data:
+                if like.holes or dropped:
+                    if _LF in data or not self._take_several(chunk, choice, like):
                         break
-                    if key and not taken[-1][1]:
-                        break
-                    for write, value in taken:
-                        write(value)
-                else:
-                    delta = choice.delta
-                    text = getattr(delta, key)
-                    setattr(delta, key, None)
-                    if choice != like.choice:
-                        setattr(delta, key, text)
-                        self.missed = chunk
-                        break
-                    padding, p = chunk.obfuscation, chunk.p
-                    chunk.choices = chunk.obfuscation = chunk.p = None
-                    if chunk != top or _LF in data:
-                        setattr(delta, key, text)
-                        chunk.choices = [choice]
-                        chunk.obfuscation, chunk.p = padding, p
-                        self.missed = chunk
-                        break
-                    like.write(text)
-            except MISFITS:
-                break
-            at += 1
+                    at += 1
+                    continue
+                delta = choice.delta
+                text = getattr(delta, key)
+                setattr(delta, key, None)
+                if choice != like.choice:
+                    setattr(delta, key, text)
+                    self.missed = chunk
+                    break
+                padding, p = chunk.obfuscation, chunk.p
+                chunk.choices = None
+                if padding is not None:
+                    chunk.obfuscation = None
+                if p is not None:
+                    chunk.p = None
+                if chunk != top or _LF in data:
+                    setattr(delta, key, text)
+                    chunk.choices = [choice]
+                    chunk.obfuscation, chunk.p = padding, p
+                    self.missed = chunk
+                    break
+                like.write(text)
+                at += 1
+        except MISFITS:
+            pass
         if at > start:
             self._misses = 0
         else:
@@ -235,3 +266,21 @@ class Repeats:
                 self._rest = _REST
                 self.clear()
         return at
+
+    def _take_several(self, chunk: Any, choice: Any, like: _Template) -> bool:
+        """Append what an event holds, if it is like; say so."""
+        taken = like.take(choice)
+        if like.key:
+            delta = choice.delta
+            text = getattr(delta, like.key)
+            if not text:
+                return False
+            taken.append((like.write, text))
+            setattr(delta, like.key, None)
+        chunk.choices = None
+        self._drop(chunk, choice)
+        if choice != like.choice or chunk != self.top:
+            return False
+        for write, value in taken:
+            write(value)
+        return True
