@@ -188,3 +188,36 @@ def test_what_is_not_needed_is_not_imported(folder: Path) -> None:
         check=True,
     )
     assert done.stdout == b"0\nset()\n"
+
+
+# --- Follow ---------------------------------------------------------------------------
+
+
+def test_each_stream_that_is_followed_has_its_name(folder: Path) -> None:
+    done = subprocess.run(  # noqa: S603
+        [*COMMAND, "--follow", "-j2", folder / "00.sse", folder / "05.sse"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"==> {folder}/00.sse <==\n0\n".encode())
+    assert done.stderr == (
+        f"unstream: {folder}/05.sse: No such file or directory\n".encode()
+    )
+    one = subprocess.run(  # noqa: S603
+        [*COMMAND, "--follow"], input=GOOD, capture_output=True, check=True
+    )
+    assert one.stdout.startswith(b"hi\n")
+
+
+def test_who_leaves_what_is_followed_is_told_nothing(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(  # noqa: S603
+        [*COMMAND, "--follow", folder],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
