@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import unstream
 from unstream import Outcome
 from unstream.__main__ import main
+from unstream._cli._records import as_events
 from unstream._detect import ANY, NAMES
-from unstream._input import as_events
 from unstream._notes import NOTES
 from unstream._protocol import Protocol
 from unstream.chat import PROTOCOL
@@ -211,8 +211,9 @@ def test_outcome_is_all_that_is_known(good: str, failed: str) -> None:
 def test_check_tells_what_was_odd_in_words(good: str, failed: str) -> None:
     done = run(["--check", good, failed])
     lines = done.stdout.decode().splitlines()
-    assert f"{good}: event 2: no_done: {NOTES['no_done']}" in lines
-    names = [line.partition(": ")[0] for line in lines]
+    assert f"{good}:3: event 2: no_done: {NOTES['no_done']}" in lines
+    places = [line.partition(": ")[0].rpartition(":") for line in lines]
+    names = [name for name, _, _ in places]
     assert names == sorted(names, reverse=True)  # the good one was the first
     assert {*names} == {good, failed}
     assert "hé" not in done.stdout.decode()
@@ -222,7 +223,7 @@ def test_check_tells_what_was_odd_in_words(good: str, failed: str) -> None:
 
 def test_check_says_how_many_times() -> None:
     done = run(["--check"], b"data: x\n\n" * 3 + FINE)
-    want = f"-: event 1: malformed (3 times): {NOTES['malformed']}\n"
+    want = f"-:1: event 1: malformed (3 times): {NOTES['malformed']}\n"
     assert (done.returncode, done.stdout.decode()) == (3, want)
 
 
@@ -403,9 +404,14 @@ def test_lines_of_text_completions_are_a_stream() -> None:
 
 def test_lines_of_whole_answers_are_not_made_one() -> None:
     other = BODY.replace(b'"b1"', b'"b2"')
-    done = run([], BODY + b"\n" + other + b"\n")
-    assert (done.returncode, done.stdout) == (3, b"")
-    assert done.stderr.startswith(b"unstream: foreign: ")
+    for text in (b"%b\n%b\n" % (BODY, other), b"[%b,\n %b]" % (BODY, other)):
+        done = run([], text)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(row["file"], row["id"]) for row in rows] == [
+            ("-:1", "b1"),
+            ("-:2", "b2"),
+        ]
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 @given(
@@ -417,8 +423,8 @@ def test_what_is_in_a_file_does_not_depend_on_cuts(
     data: bytes, step: int, protocol: Protocol[Any]
 ) -> None:
     pieces = (data[at : at + step] for at in range(0, len(data), step))
-    whole = b"".join(as_events(iter([data]), protocol))
-    assert b"".join(as_events(pieces, protocol)) == whole
+    whole = b"".join(as_events(iter([data]), protocol).pieces)
+    assert b"".join(as_events(pieces, protocol).pieces) == whole
 
 
 # --- Terminals and broken pipes -------------------------------------------------------

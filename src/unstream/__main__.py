@@ -2,47 +2,42 @@
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from shutil import get_terminal_size
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 import unstream
-from unstream import _input
-from unstream._accumulator import Accumulator
-from unstream._detect import ANY, NAMES, load
-from unstream._json import Json
-from unstream._notes import NOTES
-from unstream._outcome import Ending, ForeignStream, Limits, Outcome, StreamError
-from unstream._protocol import Protocol
+from unstream._cli._files import find
+from unstream._cli._progress import is_drawn, progress
+from unstream._cli._report import FAILED, Report, Shape, died, reports
+from unstream._cli._stats import Row, draw
+from unstream._cli._streams import Ask
+from unstream._cli._terminal import drop_output, tell, write
+from unstream._detect import NAMES
+from unstream._outcome import Limits
 
 __all__ = ["main"]
 
-_FAILED: Final = 1
 _WRONG: Final = 2
-_NOTED: Final = 3
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
-_CODES: Final = {
-    Ending.COMPLETE: 0,
-    Ending.TRUNCATED: 3,
-    Ending.EMPTY: 3,
-    Ending.FOREIGN: 3,
-    Ending.LIMIT: 3,
-    Ending.ERROR: 4,
-}
+
+_PICTURES: Final = (".svg", ".png", ".pdf")
 
 _DESCRIPTION: Final = """\
 Fold the recorded streams of language models into the whole answers, one line of
-JSON each. A recording is an event stream, as the server sent it, or the chunks
-as lines of JSON; a whole answer that was never streamed passes as it is.
+JSON each. A recording is an event stream, as the server sent it, or its chunks
+as lines of JSON or as an array; a whole answer that was never streamed passes
+as it is. Files that hold many, HAR, VCR cassettes, mitmproxy's flows and logs in
+lines of JSON (--field), give a line for each. The content tells, not the name;
+gzip and zstd are undone.
 """
 _EPILOG: Final = """\
 exit status:
   0    every stream was complete
   1    a file could not be read, or the output not be written
-  2    the arguments were wrong
+  2    the arguments were wrong, or there was nothing to --plot
   3    a stream was truncated, empty, foreign, or over a limit; with --check: or
        there was something to note
   4    a provider reported an error inside a stream
@@ -55,8 +50,8 @@ whatever its ending; why it is not complete goes to standard error, in one line.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     if sys.stdout is None:
-        _tell("standard output: it is closed")
-        return _FAILED
+        tell("standard output: it is closed")
+        return FAILED
     try:
         try:
             return _run(_parse(argv))
@@ -66,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted (`| head`).
-        _drop_output()
+        drop_output()
         return 0
     except OSError as error:  # of the output: those of the input are told beside it
-        _drop_output()
-        _tell(f"standard output: {error.strerror or error}")
-        return _FAILED
+        drop_output()
+        tell(f"standard output: {error.strerror or error}")
+        return FAILED
 
 
 # --- Arguments ------------------------------------------------------------------------
@@ -81,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and whose help is not lost in silence."""
 
     def error(self, message: str) -> NoReturn:
-        _tell(f"{message}; --help tells more")
+        tell(f"{message}; --help tells more")
         self.exit(_WRONG)
 
     def print_help(self, file: Any = None) -> None:
@@ -102,26 +97,54 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help='a recording, or a folder of them; "-", or none at all, is standard input',
     )
     shape = parser.add_mutually_exclusive_group()
+    parser.set_defaults(kind="json")
     shape.add_argument(
         "--text",
-        action="store_true",
+        **_kind("text"),
         help="print just the text of the answer, of several choices that of the first",
     )
     shape.add_argument(
         "--outcome",
-        action="store_true",
+        **_kind("outcome"),
         help="print all that is known: how it ended, notes, tool calls, counts, and "
         "the answer in it",
     )
     shape.add_argument(
         "--check",
-        action="store_true",
+        **_kind("check"),
         help="print what was odd, one line each, in place of the answer",
     )
     shape.add_argument(
         "--follow",
-        action="store_true",
+        **_kind("follow"),
         help="show the answer while it comes, and its tool calls, then a line about it",
+    )
+    shape.add_argument(
+        "--stats",
+        **_kind("stats"),
+        help="print a summary: endings, ids, usage, calls, notes, times where the "
+        "files have them",
+    )
+    shape.add_argument(
+        "--bench",
+        **_kind("bench"),
+        help="measure how fast these streams decode, beside other libraries that are "
+        "installed",
+    )
+    shape.add_argument(
+        "--plot",
+        metavar="FILE.svg",
+        type=_picture,
+        help="draw when the streams came, and the gaps between their events, where the "
+        "files have times: HAR, flows",
+    )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=_jobs,
+        default=1,
+        metavar="N",
+        help="fold files by so many processes; 0: as many as there are processors",
     )
     parser.add_argument("--pretty", action="store_true", help="indent the JSON")
     parser.add_argument(
@@ -129,6 +152,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=(*NAMES, "any"),
         default="any",
         help="what the streams are of; any, the default: find out",
+    )
+    parser.add_argument(
+        "--field",
+        metavar="PATH",
+        help="of a log in JSON, the field that holds the stream or answer: "
+        "response.body",
     )
     parser.add_argument(
         "--limit",
@@ -140,11 +169,30 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version)
     arguments = parser.parse_intermixed_args(argv)
-    others = [name for name in ("text", "check", "follow") if getattr(arguments, name)]
-    if arguments.pretty and others:
-        other = f"--{others[0]}"
+    if arguments.plot is not None:
+        arguments.kind = "plot"
+    if arguments.pretty and arguments.kind not in ("json", "outcome"):
+        other = f"--{arguments.kind}"
         parser.error(f"argument --pretty: not allowed with argument {other}")
     return arguments
+
+
+def _kind(name: str) -> dict[str, Any]:
+    return {"action": "store_const", "dest": "kind", "const": name}
+
+
+def _picture(path: str) -> str:
+    if not path.lower().endswith(_PICTURES):
+        *most, last = _PICTURES
+        wanted = f"{', '.join(most)} or {last}"
+        raise argparse.ArgumentTypeError(f"its name ends in {wanted}, not as {path!r}")
+    return path
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it is a number of processes, not {text!r}")
+    return int(text) or os.cpu_count() or 1
 
 
 def _limits(text: str) -> Limits:
@@ -167,172 +215,116 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-# --- Streams --------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    protocol = ANY if arguments.protocol == "any" else load(arguments.protocol)
     names = arguments.files or ["-"]
-    files = list(_input.find(names))
-    printer = _Printer(arguments, several=[name for name, _ in files] != names[:1])
-    status = 0
-    for name, error in files:
-        try:
-            if error is not None:
-                raise error
-            if arguments.follow:
-                outcome = _follow(name, protocol, arguments.limit)
-                status = max(status, _CODES[outcome.ending])
-                continue
-            outcome = _fold(name, protocol, arguments.limit)
-        except OSError as failed:
-            why = failed.strerror or str(failed)
-            printer.show_failed(name, why)
-            _tell(f"{'standard input' if name == '-' else name}: {why}")
-            status = max(status, _FAILED)
-            continue
-        reason = _reason(outcome)
-        printer.show(name, outcome, reason)
-        if reason is not None:
-            place = "" if name == "-" else f"{name}: "
-            _tell(f"{place}{outcome.ending}: {reason}")
-        status = max(status, _CODES[outcome.ending])
-        if arguments.check and outcome.notes:
-            status = max(status, _NOTED)
-    return status
+    files = list(find(names))
+    ask = Ask(
+        protocol=arguments.protocol, limits=arguments.limit, field=arguments.field
+    )
+    shape = Shape(
+        kind=arguments.kind,
+        pretty=arguments.pretty,
+        several=files != names[:1],
+        terminal=sys.stdout.isatty(),
+    )
+    if "-" in names and sys.stdin is not None and sys.stdin.isatty():
+        tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
+    if arguments.kind == "bench":
+        from unstream._cli import _bench  # noqa: PLC0415 - it loads other libraries
+
+        return _bench.run(files, ask, _width())
+    if arguments.kind == "plot":
+        from unstream._cli import _plot  # noqa: PLC0415 - rarely needed
+
+        if not _plot.is_there():
+            tell("--plot needs matplotlib: pip install 'unstream[plot]'")
+            return _WRONG
+    work = partial(reports, ask=ask, shape=shape)
+    # Where what is printed goes by on the same terminal, it is progress enough.
+    is_quiet = shape.is_sum or not (shape.terminal or shape.kind == "follow")
+    shown = len(files) if is_quiet else 0
+    with progress(shown) as bar:
+        printer = _Printer(shape, bar.tell)
+        # What is shown while it comes goes by once.
+        n = 1 if shape.kind == "follow" else arguments.jobs
+        for found in _each(files, work, partial(died, shape=shape), n):
+            for report in found:
+                printer.show(report)
+            bar.advance()
+    printer.close()
+    if arguments.kind == "plot":
+        return _draw(printer, arguments.plot)
+    return printer.status
 
 
-def _fold(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
-    if name == "-" and sys.stdin is not None and sys.stdin.isatty():
-        _tell("reading a stream from the terminal; Ctrl-D ends it, --help tells more")
-    accumulator = Accumulator(protocol=protocol, limits=limits)
-    size = 0
+def _draw(printer: "_Printer", path: str) -> int:
+    from unstream._cli import _plot  # noqa: PLC0415 - rarely needed
 
-    def watched() -> Iterator[bytes]:
-        nonlocal size
-        for piece in _input.read(name):
-            size += len(piece)
-            yield piece
-            if size > limits.stream_bytes:
-                return
-
-    for data in _input.as_events(watched(), protocol):
-        accumulator.feed(data)
-    return msgspec.structs.replace(accumulator.finish(), n_bytes=size)
-
-
-def _follow(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
-    from unstream._follow import follow  # noqa: PLC0415 - rich takes 50 ms
-
-    pieces = _input.as_events(_input.read(name), protocol)
-    return follow(pieces, protocol, limits, sys.stdout)
-
-
-def _reason(outcome: Outcome[Any]) -> str | None:
-    """Say why a stream is not complete; None where it is."""
     try:
-        outcome.unwrap()
-    except ForeignStream as error:
-        if outcome.foreign is None:
-            return str(error)
-        return (
-            f"this is a stream of another protocol: --protocol {outcome.foreign} "
-            "reads it"
-        )
-    except StreamError as error:
-        return str(error)
-    return None
+        if (said := _plot.draw(printer.rows, path)) is not None:
+            tell(said)
+    except _plot.NoTimes as error:
+        tell(str(error))
+        return _WRONG
+    except OSError as error:
+        tell(f"{path}: {error.strerror or error}")
+        return max(FAILED, printer.status)
+    return printer.status
 
 
-# --- Output ---------------------------------------------------------------------------
+def _width() -> int | None:
+    """Return how wide the terminal is that is written to; None where it is none."""
+    return get_terminal_size().columns if is_drawn(sys.stdout) else None
+
+
+def _each(
+    files: Sequence[str],
+    work: Callable[[str], Iterator[Report]],
+    died: Callable[[str], Report],
+    n: int,
+) -> Iterator[Iterable[Report]]:
+    if n == 1 or len(files) == 1:
+        return map(work, files)
+    from unstream._cli._work import each  # noqa: PLC0415 - takes 20 ms
+
+    return each(files, work, died, n)
 
 
 class _Printer:
-    """Print what came of each stream, as the arguments say."""
+    """Write reports as they come; `status` is the highest of theirs."""
 
-    def __init__(self, arguments: argparse.Namespace, *, several: bool) -> None:
-        self._text: bool = arguments.text
-        self._outcome: bool = arguments.outcome
-        self._check: bool = arguments.check
-        self._pretty: bool = arguments.pretty
-        self._several = several
-        self._is_terminal = sys.stdout.isatty()
+    def __init__(self, shape: Shape, tell: Callable[[str], object]) -> None:
+        self._shape = shape
+        self._tell = tell
+        self.status = 0
         self._has_begun = False
+        self._n_passed = 0
+        self.rows: list[Row] = []
 
-    def show(self, name: str, outcome: Outcome[Any], reason: str | None) -> None:
-        """Print what came of a stream, and where nothing did, why."""
-        whole = outcome.completion
-        if self._check:
-            for note in outcome.notes:
-                times = f" ({note.count} times)" if note.count > 1 else ""
-                what = NOTES.get(note.code, "")
-                line = f"event {note.event}: {note.code}{times}: {what}"
-                self._write(f"{_escape(_shown(name))}: {line}")
-        elif self._text:
-            text = "" if whole is None else whole.output_text
-            if self._several:
-                head = f"==> {_escape(_shown(name))} <=="
-                self._write(f"\n{head}" if self._has_begun else head)
-            self._write(_escape(text, _NO_TEXT) if self._is_terminal else text)
-        elif self._outcome:
-            self._write_json(name, outcome.to_dict())
-        elif whole is not None:
-            self._write_json(name, whole.to_dict())
-        elif self._several:
-            self._write_json(name, {"error": reason})
+    def show(self, report: Report) -> None:
+        """Write what a report says, and tell why a stream is not complete."""
+        self.status = max(self.status, report.status)
+        self._n_passed += report.passed
+        if report.out:
+            parted = self._shape.kind == "text" and self._has_begun
+            write(b"\n" + report.out if parted else report.out)
+            self._has_begun = True
+        if report.told is not None:
+            self._tell(report.told)
+        if report.row is not None and self._shape.is_sum:
+            self.rows.append(report.row)
 
-    def show_failed(self, name: str, why: str) -> None:
-        """Print, of several files, the one that could not be read."""
-        if self._several and not (self._text or self._check):
-            self._write_json(name, {"error": why})
-
-    def _write_json(self, name: str, whole: dict[str, Json]) -> None:
-        if self._several:
-            whole = {"file": _shown(name), **whole}
-        line = msgspec.json.encode(whole)
-        text = (msgspec.json.format(line, indent=2) if self._pretty else line).decode()
-        if self._is_terminal:  # in JSON they can stand in strings alone
-            text = _NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        self._write(text)
-
-    def _write(self, text: str) -> None:
-        self._has_begun = True
-        data = text.encode("utf-8", "replace") + b"\n"
-        while data:  # `python -u` writes as much as there is room for
-            data = data[sys.stdout.buffer.write(data) :]
-        sys.stdout.buffer.flush()
-
-
-# What moves the cursor, changes the terminal, or turns the order of characters about;
-# of a text that may have lines and tabs, and of a line.
-_NO_TEXT: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-_NO_LINE: Final = re.compile(f"{_NO_TEXT.pattern}|[\t\n\u2028\u2029]")
-
-
-def _escape(text: str, pattern: re.Pattern[str] = _NO_LINE) -> str:
-    return pattern.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def _shown(name: str) -> str:
-    """Return a name as text: it may hold bytes that are no UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _tell(message: str) -> None:
-    """Write a line to standard error, if anybody reads it."""
-    if sys.stderr is None:
-        return
-    try:
-        print(f"unstream: {_escape(message)}", file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
-def _drop_output() -> None:
-    """Let standard output go nowhere: Python flushes it once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def close(self) -> None:
+        """Write the summary, if that was asked for, and tell what was passed over."""
+        if self._shape.kind == "stats" and self.rows:
+            drawn = draw(self.rows, several=self._shape.several, width=_width())
+            write(drawn.encode("utf-8", "replace"))
+        if n := self._n_passed:
+            what = ("entry", "answer") if n == 1 else ("entries", "answers")
+            tell(f"{n} {what[0]} passed over: no {what[1]} of a model")
 
 
 if __name__ == "__main__":

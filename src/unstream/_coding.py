@@ -41,13 +41,13 @@ class Body:
     """Undo the content codings of one body, incrementally.
 
     `codings` is the value of the header `Content-Encoding`; `limit`, in bytes, bounds
-    what each coding may stand for in all. Raises Undecodable for a
-    coding that is unknown or whose library is not there.
+    what each coding may stand for in all, `ratio` how many times its size. Raises
+    Undecodable for a coding that is unknown or whose library is not there.
     """
 
-    __slots__ = ("_given", "_layers", "_limit", "_names", "_taken")
+    __slots__ = ("_given", "_layers", "_limit", "_names", "_ratio", "_taken")
 
-    def __init__(self, codings: str, *, limit: int) -> None:
+    def __init__(self, codings: str, *, limit: int, ratio: int = _RATIO) -> None:
         names = [name.strip().lower() for name in codings.split(",")]
         names = [name for name in names if name not in ("", "identity")]
         if len(names) > _STACKED:
@@ -56,6 +56,7 @@ class Body:
         self._names = names
         self._layers = [_layer(name) for name in names]
         self._limit = limit
+        self._ratio = ratio
         self._taken = 0
         self._given = [0] * len(names)
 
@@ -87,7 +88,7 @@ class Body:
                 return
             yield from self._undo(piece, depth + 1)
             self._given[depth] += len(piece)
-            if self._given[depth] > min(self._limit, _FREE + _RATIO * self._taken):
+            if self._given[depth] > min(self._limit, _FREE + self._ratio * self._taken):
                 raise Undecodable(name, "stands for too much")
 
 

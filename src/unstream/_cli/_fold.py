@@ -1,0 +1,134 @@
+"""One stream of a file, folded: its outcome, and in words why it is not complete."""
+
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from unstream._accumulator import Accumulator
+from unstream._cli import _records
+from unstream._cli._exchanges import Exchange
+from unstream._cli._streams import Ask, Stream
+from unstream._detect import ANY, Detector, load
+from unstream._outcome import Ending, ForeignStream, Outcome, StreamError, Timing
+
+__all__ = ["Folded", "fold"]
+
+
+class Folded(msgspec.Struct, kw_only=True):
+    """Hold what came of one stream; `lines`, if asked for, of each event its line."""
+
+    name: str
+    outcome: Outcome[Any]
+    reason: str | None
+    """Why it is not complete; None where it is."""
+    lines: "array[int] | None" = None
+    exchange: Exchange | None = None
+
+
+def fold(stream: Stream, ask: Ask, *, lines: bool = False) -> Folded:
+    """Fold a stream; raise OSError where its file cannot be read on."""
+    places: array[int] | None = None
+    if lines and stream.events.has_lines:
+        accumulator, places = _fold_by_line(stream, ask)
+    else:
+        accumulator = Accumulator(protocol=ask.of, limits=ask.limits)
+        for data in stream.events.pieces:
+            accumulator.feed(data)
+    timing: Timing | None = None
+    if stream.exchange is not None:
+        timing = stream.exchange.timing
+    outcome = msgspec.structs.replace(
+        accumulator.finish(), n_bytes=stream.bytes.size, timing=timing
+    )
+    return Folded(
+        name=stream.name,
+        outcome=outcome,
+        reason=_reason(outcome, stream),
+        lines=places,
+        exchange=stream.exchange,
+    )
+
+
+def _reason(outcome: Outcome[Any], stream: Stream) -> str | None:
+    try:
+        outcome.unwrap()
+    except ForeignStream as error:
+        if outcome.foreign is not None:
+            return (
+                f"this is a stream of another protocol: --protocol {outcome.foreign} "
+                "reads it"
+            )
+        reason = str(error)
+    except StreamError as error:
+        reason = str(error)
+    else:
+        return None
+    if outcome.ending in (Ending.FOREIGN, Ending.EMPTY) and (
+        path := _records.suggest(stream.events.first)
+    ):
+        return f"{reason}; --field {path} seems to hold one"
+    return reason
+
+
+# --- Line by line ---------------------------------------------------------------------
+
+
+def _fold_by_line(stream: Stream, ask: Ask) -> tuple[Accumulator[Any], "array[int]"]:
+    """Fold a line at a time, and keep for each event where it began.
+
+    The protocol is found out first: what finds it holds back the events meanwhile.
+    """
+    kept: list[bytes] = []
+    pieces, protocol = stream.events.pieces, ask.of
+    if protocol is ANY:
+        detector = Detector()
+        for piece in pieces:
+            kept.append(piece)
+            if (found := detector.feed(piece)) or detector.is_over:
+                break
+        else:
+            found = detector.close()
+        protocol = found or load("chat")
+    accumulator = Accumulator(protocol=protocol, limits=ask.limits, fast=False)
+    places = array("Q")
+    begin = 0
+    source = _all(kept, pieces)
+    for number, line in enumerate(
+        source if stream.events.by_line else _split(source), 1
+    ):
+        accumulator.feed(line)
+        if not begin and line[:1] not in b":\r\n":  # nor is it empty
+            begin = number
+        # An event is complete behind a blank line; each line of chunks is one.
+        if stream.events.by_line or not line.strip(b"\r\n"):
+            places.extend([begin] * (_count(accumulator) - len(places)))
+            begin = 0
+    accumulator.finish()
+    places.extend([begin] * (_count(accumulator) - len(places)))
+    return accumulator, places
+
+
+def _count(accumulator: Accumulator[Any]) -> int:
+    _ = accumulator.has_content  # reads what the feeds left
+    return accumulator._fold.n_events  # noqa: SLF001 - of this package
+
+
+def _all(kept: list[bytes], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from kept
+    yield from pieces
+
+
+def _split(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines as event streams have them: they end in CR, LF or both."""
+    held: list[bytes] = []
+    for piece in pieces:
+        held.append(piece)
+        if b"\n" not in piece and b"\r" not in piece:
+            continue
+        lines = b"".join(held).splitlines(keepends=True)
+        # A CR at the end of a piece may be half of a line end.
+        held = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        yield from lines
+    yield from b"".join(held).splitlines(keepends=True)
