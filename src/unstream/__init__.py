@@ -20,11 +20,11 @@ from unstream._outcome import (
     Record,
     StreamError,
     StreamFinished,
-    Timing,
     Tokens,
     TruncatedStream,
 )
 from unstream._tee import atee, tee
+from unstream._timing import Gaps, Timing
 from unstream.chat import (
     Annotation,
     Audio,
@@ -55,6 +55,7 @@ __all__ = [
     "Exchange",
     "ForeignStream",
     "Function",
+    "Gaps",
     "LimitExceeded",
     "Limits",
     "Logprobs",

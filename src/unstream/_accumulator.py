@@ -6,7 +6,8 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import accumulate, islice, takewhile
 from typing import Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
@@ -14,6 +15,7 @@ from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
+from unstream._timing import Timing, Watch
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
 
@@ -36,6 +38,7 @@ _FIRST: Final = 4096
 
 _SPACE: Final = b" \t\r\n"
 _LF: Final = ord("\n")
+_CR: Final = ord("\r")
 _OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
 _AFTER_OPEN: Final = b'"} \t'  # of an object
@@ -52,7 +55,9 @@ class Accumulator(Generic[T]):
     The result depends on the concatenation of what was fed, not on the cuts. Keywords:
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
-    speed and nothing else. Raises TypeError for arguments of other types.
+    speed and nothing else; `clock`, a function that returns seconds such as
+    `time.monotonic`, sets `Outcome.timing`. It is called once for each feed, at the
+    beginning and at the end. Raises TypeError for arguments of other types.
     """
 
     __slots__ = (
@@ -70,6 +75,7 @@ class Accumulator(Generic[T]):
         "_n_malformed",
         "_outcome",
         "_protocol",
+        "_watch",
     )
 
     @overload
@@ -78,6 +84,7 @@ class Accumulator(Generic[T]):
         *,
         limits: Limits | None = None,
         fast: bool = True,
+        clock: Callable[[], float] | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -86,6 +93,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[T],
         limits: Limits | None = None,
         fast: bool = True,
+        clock: Callable[[], float] | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -93,6 +101,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[Any] = PROTOCOL,
         limits: Limits | None = None,
         fast: bool = True,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Begin a stream of a protocol."""
         limits = _LIMITS if limits is None else limits
@@ -102,7 +111,11 @@ class Accumulator(Generic[T]):
         if not isinstance(protocol, Protocol):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
+        if clock is not None and not callable(clock):
+            kind = type(clock).__name__
+            raise TypeError(f"clock is a function such as time.monotonic, not {kind}")
         self._limits = limits
+        self._watch = None if clock is None else Watch(clock)
         self._fast = FastPath() if fast else None
         # What finds out the protocol, until it is found.
         self._detector = Detector() if protocol is ANY else None
@@ -121,6 +134,7 @@ class Accumulator(Generic[T]):
         limits = self._limits
         self._protocol = protocol
         self._fold: Fold[T] = protocol.fold(limits)
+        self._fold.listens = self._watch is not None
         self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
@@ -142,6 +156,8 @@ class Accumulator(Generic[T]):
         # costs an event next to nothing.
         held = self._held
         held.append(data)
+        if self._watch is not None:
+            self._watch.stamp()
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
 
@@ -163,9 +179,15 @@ class Accumulator(Generic[T]):
         except RecursionError:
             data = b"{"  # too deep to be read as bytes, too
         self._body = None
+        if self._watch is not None:
+            self._watch.stamp()
+            self._watch.meet("first_byte", self._watch.now)
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
+        before = self._fold.n_events
         self._take(Event("message", data))
+        if self._watch is not None:
+            self._note_times(self._watch, self._watch.take(), [1], before)
 
     @property
     def has_content(self) -> bool:
@@ -197,7 +219,10 @@ class Accumulator(Generic[T]):
             if not self._is_over() and (
                 self._body is not None or not self._decoder.idle
             ):
+                before = self._fold.n_events
                 self._end()
+                if self._watch is not None:
+                    self._note_times(self._watch, [self._watch.now], [1], before)
             self._outcome = self._judge()
         return self._outcome
 
@@ -205,6 +230,52 @@ class Accumulator(Generic[T]):
 
     def _read(self) -> None:
         """Read what the feeds left."""
+        if self._watch is not None and self._held:
+            self._read_timed(self._watch)
+        else:
+            self._read_held()
+
+    def _read_timed(self, watch: Watch) -> None:
+        """Read what the feeds left, so that it is known what came in which.
+
+        Feeds of which it is plain how many events they are go together, as without a
+        clock; any other goes by itself, as each does until something was said.
+        """
+        held, times = self._held, watch.take()
+        at, n = 0, len(held)
+        while at < n:
+            start, counts = at, [1]
+            if self._fold.has_content and self._decoder.idle:
+                counts = [*takewhile(bool, map(_count_events, islice(held, at, None)))]
+                counts = counts or [1]
+            at += len(counts)
+            before = self._fold.n_events
+            self._held = held[start:at]
+            if held[start]:
+                watch.meet("first_byte", times[start])
+            self._read_held()
+            self._note_times(watch, times[start:at], counts, before)
+
+    def _note_times(
+        self, watch: Watch, times: list[float], counts: list[int], before: int
+    ) -> None:
+        """Take note of the events since `before`: so many came at each time."""
+        fold = self._fold
+        if fold.n_events == before:
+            return
+        watch.end_events(times)
+        if fold.has_content:
+            watch.meet("first_content", times[0])
+        for name, event in (
+            ("first_reasoning", fold.first_reasoning),
+            ("first_text", fold.first_text),
+        ):
+            if event > before:
+                last = accumulate(counts, initial=before)
+                place = sum(event > n for n in islice(last, 1, len(counts)))
+                watch.meet(name, times[place])
+
+    def _read_held(self) -> None:
         held = self._held
         if not held:
             return
@@ -433,7 +504,7 @@ class Accumulator(Generic[T]):
             fold.add(sent, body, exact=False)
 
     def _judge(self) -> Outcome[T]:
-        fold = self._fold
+        fold, watch = self._fold, self._watch
         fold.close()
         limit = fold.limit
         if self._is_over():
@@ -476,10 +547,44 @@ class Accumulator(Generic[T]):
             n_bytes=self._n_bytes,
             n_events=fold.n_events,
             n_malformed=self._n_malformed,
+            timing=None if watch is None else self._time(watch, completion),
         )
+
+    def _time(self, watch: Watch, completion: T | None) -> Timing:
+        """Return the times of the stream; what came in a body came at its end."""
+        if completion is None:
+            return watch.result(None)
+        said = completion.summary()
+        if not self._decoder.is_stream and self._body is not None:
+            if said.text:
+                watch.meet("first_text", watch.now)
+            if said.reasoning:
+                watch.meet("first_reasoning", watch.now)
+            said_any = said.text or said.reasoning or said.refusal
+            if self._fold.has_content or said_any or completion.calls():
+                watch.meet("first_content", watch.now)
+        return watch.result(None if said.usage is None else said.usage.output)
 
 
 _LIMITS: Final = Limits()
+
+
+def _count_events(feed: bytes) -> int:
+    """Count the events of a feed where that is plain, else return 0.
+
+    It is where each is an object on one line, as a whole, with a name or without.
+    """
+    if feed[-3:] != b"}\n\n" or _CR in feed:
+        return 0
+    n_lines = feed.count(_LF)
+    if feed[:7] == b"data: {":
+        n = n_lines // 2
+        if n_lines == 2 or feed.count(b"\n\ndata: {") == n - 1:  # noqa: PLR2004
+            return 0 if n_lines % 2 else n
+    elif feed[:7] == b"event: " and feed.count(b"\ndata: {") * 3 == n_lines:
+        n = n_lines // 3
+        return n if feed.count(b"\n\nevent: ") == n - 1 else 0
+    return 0
 
 
 def _stands_alone(line: bytes) -> bool:
