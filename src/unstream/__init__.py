@@ -89,6 +89,7 @@ _LATER = (
     "httpx",
     "messages",
     "mitmproxy",
+    "otel",
     "responses",
     "text",
     "usage",

@@ -70,6 +70,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     first_byte: float | None = None
     """When the first bytes of the body came."""
+    first_event: float | None = None
+    """When the first event ended, whatever it said."""
     first_content: float | None = None
     """When the first bytes came that say something: text, reasoning, a tool call."""
     first_reasoning: float | None = None
@@ -177,6 +179,7 @@ class Watch:
 
     def end_events(self, times: list[float]) -> None:
         """Take note that an event ended in what came at each of some times."""
+        self.meet("first_event", times[0])
         last = times[0] if self._last is None else self._last
         gaps = map(sub, times, [last, *times])
         self._gaps.add([gap for gap in gaps if gap])  # what came at one time came once
