@@ -104,8 +104,9 @@ class Accumulator(Generic[T]):
         clock: Callable[[], float] | None = None,
     ) -> None:
         """Begin a stream of a protocol."""
-        limits = _LIMITS if limits is None else limits
-        if not isinstance(limits, Limits):
+        if limits is None:
+            limits = _LIMITS
+        elif not isinstance(limits, Limits):
             kind = type(limits).__name__
             raise TypeError(f"limits is a Limits(...), such as Limits(), not {kind}")
         if not isinstance(protocol, Protocol):
@@ -118,8 +119,10 @@ class Accumulator(Generic[T]):
         self._watch = None if clock is None else Watch(clock)
         self._fast = FastPath() if fast else None
         # What finds out the protocol, until it is found.
-        self._detector = Detector() if protocol is ANY else None
-        self._begin(PROTOCOL if protocol is ANY else protocol)
+        self._detector: Detector | None = None
+        if protocol is ANY:
+            self._detector, protocol = Detector(), PROTOCOL
+        self._begin(protocol)
         self._held: list[bytes] = []
         self._most = _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
@@ -131,11 +134,13 @@ class Accumulator(Generic[T]):
         self._outcome: Outcome[T] | None = None
 
     def _begin(self, protocol: Protocol[Any]) -> None:
-        limits = self._limits
         self._protocol = protocol
-        self._fold: Fold[T] = protocol.fold(limits)
-        self._fold.listens = self._watch is not None
-        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
+        self._fold: Fold[T] = protocol.fold(self._limits)
+        if self._watch is not None:
+            self._fold.listens = True
+        self._decoder = protocol.framing(
+            limit=self._limits.event_bytes, error_field=True
+        )
 
     def __repr__(self) -> str:
         n_bytes = self._n_bytes + sum(map(len, self._held))
@@ -311,10 +316,14 @@ class Accumulator(Generic[T]):
         if len(self._first) < _FIRST:
             self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
-        if self._is_over():
-            data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
+        if self._n_bytes > (most := self._limits.stream_bytes):
+            data = data[: max(most - self._n_bytes + len(data), 0)]
         for start in range(0, len(data), _BLOCK):
             block = data[start : start + _BLOCK] if len(data) > _BLOCK else data
+            if (run := self._decoder.cut(block)) is not None:
+                self._body = None
+                self._take_run(run)
+                continue
             for found in self._decoder.read(block):
                 self._body = None
                 if isinstance(found, Event):
@@ -337,9 +346,10 @@ class Accumulator(Generic[T]):
         self, lines: list[bytes], at: int, size: int, *, framed: bool = False
     ) -> int:
         """Take payloads by the fast path, from `at` on; return where that ends."""
-        if self._fast is None:
+        fast = self._fast
+        if fast is None or not (fast.templates or self._fold.record):
             return at
-        return self._fast.run(lines, at, self._fold, size=size, framed=framed)
+        return fast.run(lines, at, self._fold, size=size, framed=framed)
 
     def _take_run(self, payloads: Run) -> None:
         """Take a run of payloads."""
@@ -354,8 +364,8 @@ class Accumulator(Generic[T]):
             at = self._skim(payloads, at, payloads.size)
             if at == n:
                 break
-            at = fold.take(payloads, at, fast.wait(n - at) if fast else n)
-            if fold.record is not None or at == n:
+            at = fold.take(payloads, at, fast.wait(n - at) if fast else n + 1)
+            if fold.record or at == n:
                 continue
             data = payloads[at]
             at += 1
@@ -507,13 +517,13 @@ class Accumulator(Generic[T]):
         fold, watch = self._fold, self._watch
         fold.close()
         limit = fold.limit
-        if self._is_over():
+        if self._n_bytes > self._limits.stream_bytes:
             limit = "stream_bytes"
         elif self._decoder.n_skipped or (
             # A body that is no event stream is held whole.
-            not self._decoder.is_stream
+            not fold.n_events
             and self._n_bytes > self._limits.event_bytes
-            and not fold.n_events
+            and not self._decoder.is_stream
         ):
             limit = "event_bytes"
         completion = fold.result()

@@ -126,10 +126,10 @@ class _Template:
 class FastPath:
     """The templates of one stream, the newest first."""
 
-    __slots__ = ("_credit", "_revision", "_templates", "_window")
+    __slots__ = ("_credit", "_revision", "_window", "templates")
 
     def __init__(self) -> None:
-        self._templates: list[_Template] = []
+        self.templates: list[_Template] = []
         self._revision = 0
         self._credit = _CREDIT
         self._window = _WINDOW
@@ -156,12 +156,12 @@ class FastPath:
         """
         if self._revision != fold.revision:
             self._revision = fold.revision
-            self._templates = []
+            self.templates = []
         if fold.record and at and not framed:
             self._learn(lines[at - 1], fold.record)
             fold.record = None
         start, n, window = at, len(lines), self._window
-        while at < n and self._templates:
+        while at < n and self.templates:
             some = lines if not at and n <= window else lines[at : at + window]
             taken = self._take_all(some, size if some is lines else 0, framed=framed)
             if not taken:
@@ -204,12 +204,12 @@ class FastPath:
         sinks = [sink for _, _, sink in holes if sink is not None]
         if sinks:
             # A text has one template, so that its pieces stay in order.
-            kept = [t for t in self._templates if not any(x in t.sinks for x in sinks)]
-            self._templates = [_Template(payload, holes), *kept[: _MOST - 1]]
+            kept = [t for t in self.templates if not any(x in t.sinks for x in sinks)]
+            self.templates = [_Template(payload, holes), *kept[: _MOST - 1]]
 
     def _take_all(self, lines: _Lines, size: int, *, framed: bool) -> int:
         """Take lines of the newest template, but for some of other kinds at the end."""
-        template = self._templates[0]
+        template = self.templates[0]
         prefix, _ = template.ends(framed=framed)
         stop = len(lines)
         if not (lines[0].startswith(prefix) and lines[stop // 2].startswith(prefix)):
@@ -229,7 +229,7 @@ class FastPath:
 
     def _take_each(self, lines: _Lines, *, framed: bool) -> int:
         """Take lines up to one that is of none of the templates; return how many."""
-        found = {t.ends(framed=framed): t for t in reversed(self._templates)}
+        found = {t.ends(framed=framed): t for t in reversed(self.templates)}
         # What tells the templates apart is nearly always one byte: the index.
         low, high = min(found)[0], max(found)[0]
         start, stop = 0, min(len(prefix) for prefix, _ in found)
@@ -261,7 +261,7 @@ class FastPath:
             else:  # a fault in a text: the half, to come near to it
                 n = len(lines) // 2
                 if not n:
-                    self._templates = []  # so that it is not tried again at each fault
+                    self.templates = []  # so that it is not tried again at each fault
                     self._credit = 0
             return self._take_each(lines[:n], framed=framed) if n else 0
         for template, texts in read:

@@ -173,8 +173,7 @@ class Fold(Generic[T]):
                 return place
             self.n_events += 1
             self.add(sent, data, payloads.name(place) if payloads.names else "")
-            # mypy does not know that `add` sets it.
-            alike = 0 if self.record is None else alike + 1  # type: ignore[redundant-expr]
+            alike = alike + 1 if self.record else 0
             if alike >= like:
                 return place + 1
         return len(payloads)

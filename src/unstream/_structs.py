@@ -26,7 +26,7 @@ from msgspec import UNSET, Struct, field
 
 from unstream._json import Json, parse_whole
 
-__all__ = ["Object", "Text", "convert", "structure"]
+__all__ = ["Object", "Text", "structure"]
 
 Kind = TypeVar("Kind", bound="Object")
 
@@ -134,6 +134,9 @@ class Object(Struct, kw_only=True, repr_omit_defaults=True, forbid_unknown_field
         )
 
 
+_CHOOSE: Final = Object.choose.__func__  # type: ignore[attr-defined]
+
+
 def _plain(whole: Object, *, as_text: bool) -> dict[str, Json]:
     """Turn a Struct into a dict, with its `extra` among the keys."""
     plain: dict[str, Json] = {}
@@ -167,18 +170,6 @@ def _plain_value(value: Json, *, as_text: bool) -> Json:
 _Fit: TypeAlias = Callable[[Json], Any]
 
 
-def convert(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
-    """Do what `structure` does, for an object in which that can be told to be simple.
-
-    Every key has a field and every value its type; a null stands but where it is the
-    default of a field that is required. msgspec does it, in an eighth of the time.
-    """
-    try:
-        return msgspec.convert(sent, kind)
-    except msgspec.ValidationError:
-        return structure(kind, sent)
-
-
 def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """Put a parsed object into its Struct; what does not fit becomes `extra`.
 
@@ -186,8 +177,10 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """
     known: dict[str, Any] = {}
     extra: dict[str, Json] = {}
-    kind = kind.choose(sent)
-    plain, fits = _fits(kind)
+    plain, fits, required, chooses = _plan(kind)
+    if chooses and (chosen := kind.choose(sent)) is not kind:
+        kind = chosen
+        plain, fits, required, _ = _plan(kind)
     for key, value in sent.items():
         if plain.get(key) is type(value):  # most are: a look instead of a call
             known[key] = value
@@ -197,7 +190,8 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
             known[key] = fitted
     if extra:
         known["extra"] = extra
-    if gone := [name for name in kind.required if name not in known]:
+    if not known.keys() >= required:
+        gone = [name for name in kind.required if name not in known]
         known["_absent"] = tuple(gone)
     return kind(**known)
 
@@ -208,8 +202,14 @@ def _names(kind: type[Object]) -> tuple[str, ...]:
 
 
 @cache
-def _fits(kind: type[Object]) -> tuple[Mapping[str, type], Mapping[str, _Fit]]:
-    """Return, by field, the one type that is taken as it is, and how others fit."""
+def _plan(
+    kind: type[Object],
+) -> tuple[Mapping[str, type], Mapping[str, _Fit], frozenset[str], bool]:
+    """Return what `structure` is to know of a Struct.
+
+    By field, the one type that is taken as it is, and how others fit; the fields that
+    are required; whether another Struct may be chosen.
+    """
     plain: dict[str, type] = {}
     fits: dict[str, _Fit] = {}
     for item in msgspec.structs.fields(kind):
@@ -223,7 +223,8 @@ def _fits(kind: type[Object]) -> tuple[Mapping[str, type], Mapping[str, _Fit]]:
             fits[item.name] = _or_null(fits[item.name])
         if options in ([str], [int]):
             plain[item.name] = options[0]
-    return plain, fits
+    chooses = getattr(kind.choose, "__func__", None) is not _CHOOSE
+    return plain, fits, frozenset(kind.required), chooses
 
 
 def _fit_for(options: list[Any]) -> _Fit:

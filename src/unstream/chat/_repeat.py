@@ -60,28 +60,36 @@ _PLACES: Final[dict[str, Callable[[ChunkChoice], Any]]] = {
 }
 
 
+# A place of a text or a list, its key there, and what it is appended by.
+_Hole = tuple[Callable[[ChunkChoice], Any], str, Callable[[Any], object]]
+
+
 class _Template:
-    """A choice of an event, and where the texts went that it appended."""
+    """A choice of an event, and where the texts went that it appended.
+
+    Nearly always there is one text, which stands in the delta itself: `write` appends
+    what stands there under `key`. Log probabilities are appended like texts, though
+    they are lists.
+    """
 
     __slots__ = ("choice", "holes", "key", "write")
 
     def __init__(self, choice: ChunkChoice, record: Effects) -> None:
-        # Where a text stands, its key there, what it is appended by. Log probabilities
-        # are appended like texts, though they are lists.
-        self.holes: list[tuple[Callable[[Any], Any], str, Callable[[Any], object]]] = []
-        for key, _, did in record:
-            if isinstance(did, StringIO):
-                self.holes.append((_PLACES[key], key, did.write))
-            elif isinstance(did, JsonArray):
-                self.holes.append((_in_logprobs, key, did.extend))
-            elif did is not DROPPED:
-                raise TypeError("no append")
-        # Nearly always there is one text that stands in the delta itself.
+        self.choice = choice  # without its texts
         self.key = ""
         self.write: Any = None
-        if self.holes and self.holes[-1][0] is _in_delta:
-            _, self.key, self.write = self.holes.pop()
-        self.choice = choice  # without its texts
+        self.holes: list[_Hole] = []
+        for key, _, did in record:
+            if did is DROPPED:
+                continue
+            if isinstance(did, JsonArray):
+                self.holes.append((_in_logprobs, key, did.extend))
+                continue
+            place = _PLACES[key]
+            if place is _in_delta and not self.key:
+                self.key, self.write = key, did.write
+            else:
+                self.holes.append((place, key, did.write))
 
     def take(self, choice: ChunkChoice) -> list[tuple[Callable[[Any], object], Any]]:
         """Take what changes out of a choice; raise where something is missing.
@@ -99,13 +107,6 @@ class _Template:
                 raise TypeError("no text")
             taken.append((write, value))
         return taken
-
-    def learn(self) -> bool:
-        """Take the texts out of the choice; say whether there were any."""
-        if self.key:
-            setattr(self.choice.delta, self.key, None)
-        self.take(self.choice)
-        return bool(self.key or self.holes)
 
 
 class Repeats:
@@ -142,16 +143,23 @@ class Repeats:
             return
         try:
             like = _Template(choice, record)
-            for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
-                if several is not None:
-                    [_] = several
-            found = like.learn()
+            if like.key:
+                setattr(choice.delta, like.key, None)
+            if like.holes:
+                for several in (
+                    choice.delta.tool_calls,
+                    choice.delta.reasoning_details,
+                ):  # type: ignore[union-attr]
+                    if several is not None:
+                        [_] = several
+                like.take(choice)
+            elif not like.key:
+                return
         except MISFITS:
             return
-        if found:
-            self._by_index[choice.index] = like
-            self.is_ready = True
-            self.top = top
+        self._by_index[choice.index] = like
+        self.is_ready = True
+        self.top = top
 
     def learn_from(self, data: bytes, record: Effects) -> None:
         """Do the same for an event that is not decoded yet."""
@@ -215,7 +223,11 @@ class Repeats:
                         self.missed = chunk
                         break
                     padding, p = chunk.obfuscation, chunk.p
-                    chunk.choices = chunk.obfuscation = chunk.p = None
+                    chunk.choices = None
+                    if padding is not None:
+                        chunk.obfuscation = None
+                    if p is not None:
+                        chunk.p = None
                     if chunk != top or _LF in data:
                         setattr(delta, key, text)
                         chunk.choices = [choice]

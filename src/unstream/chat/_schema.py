@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct, ValidationError, convert, field
 
 from unstream._json import Json
 from unstream._lists import Lists
@@ -27,7 +27,8 @@ from unstream._outcome import (
     judge,
     may_run,
 )
-from unstream._structs import Object
+from unstream._rules import settle
+from unstream._structs import Object, structure
 
 __all__ = [
     "NULL",
@@ -55,6 +56,7 @@ __all__ = [
     "Usage",
     "decode_chunk",
     "open_decoder",
+    "to_usage",
 ]
 
 # --- The chunk ------------------------------------------------------------------------
@@ -428,6 +430,24 @@ class Usage(Object):
             audio_input=read.audio_tokens,
             audio_output=written.audio_tokens,
         )
+
+
+_USAGE: Final = frozenset(Usage.__struct_encode_fields__)
+
+
+def to_usage(sent: dict[str, Json]) -> Usage:
+    """Put a usage into its Struct: most often all that msgspec need do."""
+    # A null is no value of a field, though msgspec takes it for one.
+    is_plain = sent.keys() <= _USAGE and None not in sent.values()
+    for value in sent.values():
+        if type(value) is dict and None in value.values():
+            is_plain = False
+    if is_plain:
+        try:
+            return convert(sent, Usage)
+        except ValidationError:
+            pass
+    return structure(Usage, settle(sent))
 
 
 class ChatCompletion(Completion):

@@ -104,6 +104,10 @@ class Framing(Decoder):
         """Say whether an end mark is still to come: the bracket of the array."""
         return self._form == _LIST
 
+    def cut(self, data: bytes) -> Run | None:
+        """Take bytes that are a run of events and nothing else; see `Decoder.cut`."""
+        return super().cut(data) if self._form == _EVENTS else None
+
     def read(self, data: bytes) -> Iterator[Run | Event]:
         """Take the next bytes; yield runs of payloads, and the events between them."""
         if self._form is None:
