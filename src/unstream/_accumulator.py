@@ -247,6 +247,12 @@ class Accumulator(Generic[T]):
         clock; any other goes by itself, as each does until something was said.
         """
         held, times = self._held, watch.take()
+        for feed, time in zip(held, times, strict=True):
+            if feed:
+                watch.meet("first_byte", time)
+                break
+        if self._decoder.is_stream and not all(_LF in feed for feed in held):
+            held, times = _join(held, times)
         at, n = 0, len(held)
         while at < n:
             start, counts = at, [1]
@@ -256,8 +262,6 @@ class Accumulator(Generic[T]):
             at += len(counts)
             before = self._fold.n_events
             self._held = held[start:at]
-            if held[start]:
-                watch.meet("first_byte", times[start])
             self._read_held()
             self._note_times(watch, times[start:at], counts, before)
 
@@ -577,6 +581,17 @@ class Accumulator(Generic[T]):
 
 
 _LIMITS: Final = Limits()
+
+
+def _join(feeds: list[bytes], times: list[float]) -> tuple[list[bytes], list[float]]:
+    """Join feeds without a line end, in which no event ended, to the one behind."""
+    joined, ends, start = [], [], 0
+    for at, feed in enumerate(feeds, 1):
+        if _LF in feed or _CR in feed or at == len(feeds):
+            joined.append(b"".join(feeds[start:at]))
+            ends.append(times[at - 1])
+            start = at
+    return joined, ends
 
 
 def _count_events(feed: bytes) -> int:

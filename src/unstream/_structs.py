@@ -170,6 +170,8 @@ def _plain_value(value: Json, *, as_text: bool) -> Json:
 _Fit: TypeAlias = Callable[[Json], Any]
 
 
+
+
 def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
     """Put a parsed object into its Struct; what does not fit becomes `extra`.
 

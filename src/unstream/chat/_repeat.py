@@ -146,10 +146,7 @@ class Repeats:
             if like.key:
                 setattr(choice.delta, like.key, None)
             if like.holes:
-                for several in (
-                    choice.delta.tool_calls,
-                    choice.delta.reasoning_details,
-                ):  # type: ignore[union-attr]
+                for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
                     if several is not None:
                         [_] = several
                 like.take(choice)
