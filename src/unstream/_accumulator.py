@@ -161,8 +161,8 @@ class Accumulator(Generic[T]):
         # costs an event next to nothing.
         held = self._held
         held.append(data)
-        if self._watch is not None:
-            self._watch.stamp()
+        if (watch := self._watch) is not None:
+            watch.stamps.append(watch.clock())
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
 
@@ -184,15 +184,16 @@ class Accumulator(Generic[T]):
         except RecursionError:
             data = b"{"  # too deep to be read as bytes, too
         self._body = None
-        if self._watch is not None:
-            self._watch.stamp()
-            self._watch.meet("first_byte", self._watch.now)
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
+        if (watch := self._watch) is not None:
+            watch.stamps.append(watch.clock())
         before = self._fold.n_events
         self._take(Event("message", data))
-        if self._watch is not None:
-            self._note_times(self._watch, self._watch.take(), [1], before)
+        if watch is not None:
+            times = watch.take()
+            watch.meet("first_byte", times[0])
+            self._note_times(watch, times, [1], before)
 
     @property
     def has_content(self) -> bool:

@@ -152,25 +152,23 @@ def _at(histogram: tuple[tuple[float, int], ...], count: int, percent: int) -> f
 class Watch:
     """The times of one stream: of its feeds, and of what came first in them."""
 
-    __slots__ = ("_clock", "_firsts", "_gaps", "_last", "_start", "_times", "now")
+    __slots__ = ("_firsts", "_gaps", "_last", "_start", "clock", "now", "stamps")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._start = clock()
         self._gaps = Sketch()
-        self._times: list[float] = []  # of the feeds that are held
         self._firsts: dict[str, float] = {}  # by the names of `Timing`
         self._last: float | None = None  # when an event ended
-        self.now = 0.0  # when the newest feed came
-
-    def stamp(self) -> None:
-        """Take note that a feed comes now."""
-        self.now = self._clock() - self._start
-        self._times.append(self.now)
+        self.stamps: list[float] = []  # what the clock said at each feed that is held
+        self.now = 0.0  # when the newest that was taken came
 
     def take(self) -> list[float]:
         """Return the times of the feeds since this was called."""
-        times, self._times = self._times, []
+        start = self._start
+        times = [stamp - start for stamp in self.stamps]
+        self.stamps.clear()
+        self.now = times[-1]
         return times
 
     def meet(self, name: str, time: float) -> None:
@@ -191,7 +189,7 @@ class Watch:
         return Timing(
             **self._firsts,
             last_event=last,
-            total=self._clock() - self._start,
+            total=self.clock() - self._start,
             feeds=gaps.count + (last is not None),
             gaps=gaps.result(),
             output_rate=n_output / last if n_output is not None and last else None,
