@@ -369,7 +369,7 @@ class Accumulator(Generic[T]):
             at = self._skim(payloads, at, payloads.size)
             if at == n:
                 break
-            at = fold.take(payloads, at, fast.wait(n - at) if fast else n + 1)
+            at = fold.take(payloads, at, fast.wait(n - at) if fast else n)
             if fold.record or at == n:
                 continue
             data = payloads[at]

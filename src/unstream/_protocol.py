@@ -173,7 +173,8 @@ class Fold(Generic[T]):
                 return place
             self.n_events += 1
             self.add(sent, data, payloads.name(place) if payloads.names else "")
-            alike = alike + 1 if self.record else 0
+            # mypy does not know that `add` sets it.
+            alike = alike + 1 if self.record else 0  # type: ignore[redundant-expr]
             if alike >= like:
                 return place + 1
         return len(payloads)

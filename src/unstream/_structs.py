@@ -170,14 +170,15 @@ def _plain_value(value: Json, *, as_text: bool) -> Json:
 _Fit: TypeAlias = Callable[[Json], Any]
 
 
-
-
-def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
+def structure(
+    kind: type[Kind], sent: Mapping[str, Json], known: dict[str, Any] | None = None
+) -> Kind:
     """Put a parsed object into its Struct; what does not fit becomes `extra`.
 
-    Nothing raises and nothing is lost.
+    Nothing raises and nothing is lost. `known` are fields that are typed already, which
+    is changed; they hold where `sent` has nothing under their name.
     """
-    known: dict[str, Any] = {}
+    known = {} if known is None else known
     extra: dict[str, Json] = {}
     plain, fits, required, chooses = _plan(kind)
     if chooses and (chosen := kind.choose(sent)) is not kind:
@@ -188,6 +189,7 @@ def structure(kind: type[Kind], sent: Mapping[str, Json]) -> Kind:
             known[key] = value
         elif (fit := fits.get(key)) is None or (fitted := fit(value)) is UNSET:
             extra[key] = value
+            known.pop(key, None)
         else:
             known[key] = fitted
     if extra:

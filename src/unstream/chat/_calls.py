@@ -17,6 +17,7 @@ for the next call (Ollama), so a call is found by these rules, in this order:
 from io import StringIO
 from typing import Final, Protocol
 
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from unstream._json import Json, dump, is_object
@@ -36,7 +37,8 @@ from unstream._rules import (
     merge,
     settle,
 )
-from unstream.chat._schema import FunctionDelta, ToolCallDelta
+from unstream._structs import structure
+from unstream.chat._schema import Function, FunctionDelta, ToolCall, ToolCallDelta
 
 __all__ = ["CALL", "FUNCTION", "Calls", "Room", "to_index"]
 
@@ -97,28 +99,32 @@ class Calls(Grown):
 
     def add_plain(self, sent: ToolCallDelta) -> Did:
         """Take the next piece of a call that has nothing rare in it."""
-        function, call = sent.function, self._by_index.get(sent.index)
+        function = sent.function
+        if _MORE or function is None:
+            plain = asdict(sent)
+            if function is not None:
+                plain["function"] = asdict(function)
+            return self.add(plain)
+        call = self._by_index.get(sent.index)
         # Most often it is more of the arguments of a call that is known by its index.
         if (
             call is not None
-            and function is not None
-            and not _MORE
             and not (sent.id or sent.type or function.name)
             and call.key == "function"
-            and call.text.tell() > len(_PLACEHOLDER)
         ):
             if not function.arguments:
                 return None
-            call.text.write(function.arguments)
+            if call.add(function.arguments):
+                return CHANGED
             return ("arguments", function.arguments, call.text)
-        plain = asdict(sent)
-        if function is not None:
-            plain["function"] = asdict(function)
-        return self.add(plain)
+        return self._add(_read_plain(sent, function))
 
     def add(self, sent: State) -> Did:
         """Take the next piece of a call; say what it did, as a rule does."""
-        piece = _Piece(sent)
+        return self._add(_read(sent), sent)
+
+    def _add(self, piece: "_Piece", sent: State | None = None) -> Did:
+        """Take a piece that was read, and what has no field, of what was sent."""
         n, at_index = len(self._calls), self._by_index.get(piece.index)
         newest = self._newest
         call = self._find(piece)
@@ -128,8 +134,9 @@ class Calls(Grown):
         if piece.index is not None and call is not at_index:
             changed = True
         effects: Effects = []
-        fold(call.extra, sent, CALL, last, effects)
-        fold(call.rest, piece.body, FUNCTION, last, effects)
+        if sent is not None:
+            fold(call.extra, sent, CALL, last, effects)
+            fold(call.rest, piece.body, FUNCTION, last, effects)
         if piece.twin is not None:
             last(call.extra, "custom", piece.twin)
             changed = True
@@ -151,7 +158,10 @@ class Calls(Grown):
         if changed or effects or (piece.name and piece.index is None):
             opened = n != len(self._calls) or any(did is HELD for _, _, did in effects)
             return HELD if opened else CHANGED
-        return (piece.place, piece.text, call.text) if piece.text else None
+        if not piece.text:
+            return None
+        place = "input" if piece.key == "custom" else "arguments"
+        return (place, piece.text, call.text)
 
     def _add_name(self, call: "_Call", name: str) -> bool:
         """Take a name, or a fragment of one; say whether it changed anything."""
@@ -220,50 +230,75 @@ class Calls(Grown):
 
     def result(self) -> list[State]:
         """Return the calls so far."""
+        return [call.result() for call in self._ordered()]
+
+    def typed(self) -> list[ToolCall]:
+        """Return the calls so far, as Structs."""
+        return [call.typed() for call in self._ordered()]
+
+    def _ordered(self) -> "list[_Call]":
         calls = self._calls
-        if all(call.index is not None for call in calls):
-            calls = sorted(calls, key=lambda call: call.index or 0)
-        return [call.result() for call in calls]
+        if len(calls) > 1 and all(call.index is not None for call in calls):
+            return sorted(calls, key=lambda call: call.index or 0)
+        return calls
 
 
-class _Piece:
+class _Piece(Struct):
     """What a piece says, read leniently."""
 
-    __slots__ = (
-        "body",
-        "id",
-        "index",
-        "is_set",
-        "key",
-        "name",
-        "place",
-        "says",
-        "text",
-        "twin",
-        "type",
+    index: int | None
+    id: str
+    type: str
+    key: str  # function or custom
+    name: str
+    text: str
+    says: bool  # a name, a text, or what has no field beside them
+    is_set: bool  # or anything else
+    body: State = {}
+    twin: State | None = None  # a custom part beside a function that is set
+
+
+def _read(sent: State) -> _Piece:
+    identity = sent.get("id")
+    identity = _named(str(identity) if type(identity) is int else identity)
+    function, custom = _object(sent.get("function")), _object(sent.get("custom"))
+    key, body, twin = "" if function is None else "function", function or {}, None
+    if custom is not None:
+        if not key or not any(body.values()):
+            key, body = "custom", custom
+        elif any(custom.values()):
+            twin = custom
+    name = _named(body.get("name"))
+    text = _written(body.get("input" if key == "custom" else "arguments"))
+    says = bool(name or text or _has_rest(body))
+    return _Piece(
+        index=to_index(sent.get("index")),
+        id=identity,
+        type=_named(sent.get("type")),
+        key=key,
+        name=name,
+        text=text,
+        says=says,
+        is_set=bool(identity or says)
+        or any(value is not None and key not in _KNOWN for key, value in sent.items()),
+        body=body,
+        twin=twin,
     )
 
-    def __init__(self, sent: State) -> None:
-        self.index = to_index(sent.get("index"))
-        identity = sent.get("id")
-        self.id = _named(str(identity) if type(identity) is int else identity)
-        self.type = _named(sent.get("type"))
-        function, custom = _object(sent.get("function")), _object(sent.get("custom"))
-        self.key = "function" if function is not None else ""
-        self.body: State = function or {}
-        self.twin: State | None = None  # a custom part beside a function that is set
-        if custom is not None:
-            if not self.key or not any(self.body.values()):
-                self.key, self.body = "custom", custom
-            elif any(custom.values()):
-                self.twin = custom
-        self.name = _named(self.body.get("name"))
-        self.place = "input" if self.key == "custom" else "arguments"
-        self.text = _written(self.body.get(self.place))
-        self.says = bool(self.name or self.text or _has_rest(self.body))
-        self.is_set = bool(self.id or self.says) or any(
-            value is not None and key not in _KNOWN for key, value in sent.items()
-        )
+
+def _read_plain(sent: ToolCallDelta, function: FunctionDelta) -> _Piece:
+    identity, name = _named(sent.id), _named(function.name)
+    text = function.arguments or ""
+    return _Piece(
+        index=sent.index,
+        id=identity,
+        type=_named(sent.type),
+        key="function",
+        name=name,
+        text=text,
+        says=bool(name or text),
+        is_set=bool(identity or name or text),
+    )
 
 
 class _Call:
@@ -338,6 +373,12 @@ class _Call:
         body = {"name": "".join(self.name), "input" if custom else "arguments": text}
         call = {"id": self.id, "type": self.type or key, key: {**self.rest, **body}}
         return settle({**self.extra, **call})  # type: ignore[no-any-return]
+
+    def typed(self) -> ToolCall:
+        if self.key != "function" or self.extra or self.rest:
+            return structure(ToolCall, self.result())
+        function = Function(name="".join(self.name), arguments=self.text.getvalue())
+        return ToolCall(id=self.id, type=self.type or self.key, function=function)
 
 
 _KNOWN: Final = ("index", "id", "type", "function", "custom", "obfuscation")

@@ -13,7 +13,6 @@ else.
 """
 
 from collections.abc import Callable
-from io import StringIO
 from typing import Any, Final
 
 import msgspec
@@ -109,6 +108,13 @@ class _Template:
         return taken
 
 
+def _have_one(delta: Any) -> None:
+    """Raise where there are several of what a text may stand in."""
+    for parts in (delta.tool_calls, delta.reasoning_details):
+        if parts is not None:
+            [_] = parts
+
+
 class Repeats:
     """The events of one stream that others may be like, one for each choice.
 
@@ -146,9 +152,7 @@ class Repeats:
             if like.key:
                 setattr(choice.delta, like.key, None)
             if like.holes:
-                for several in (choice.delta.tool_calls, choice.delta.reasoning_details):  # type: ignore[union-attr]
-                    if several is not None:
-                        [_] = several
+                _have_one(choice.delta)
                 like.take(choice)
             elif not like.key:
                 return
@@ -192,49 +196,40 @@ class Repeats:
         by_index, decode, top = self._by_index, self.decode, self.top
         start = at
         self.missed = None
-        for data in payloads[at:] if at else payloads:
-            try:
+        try:
+            for data in payloads[at:] if at else payloads:
                 chunk = decode(data)
                 [choice] = chunk.choices
                 like = by_index[choice.index]
                 key = like.key
                 if like.holes:
-                    taken = like.take(choice)
-                    if key:
-                        delta = choice.delta
-                        taken.append((like.write, getattr(delta, key)))
-                        setattr(delta, key, None)
-                    chunk.choices = chunk.obfuscation = chunk.p = None
-                    if choice != like.choice or chunk != top or _LF in data:
+                    if _LF in data or not self._take_several(chunk, choice, like):
                         break
-                    if key and not taken[-1][1]:
-                        break
-                    for write, value in taken:
-                        write(value)
-                else:
-                    delta = choice.delta
-                    text = getattr(delta, key)
-                    setattr(delta, key, None)
-                    if choice != like.choice:
-                        setattr(delta, key, text)
-                        self.missed = chunk
-                        break
-                    padding, p = chunk.obfuscation, chunk.p
-                    chunk.choices = None
-                    if padding is not None:
-                        chunk.obfuscation = None
-                    if p is not None:
-                        chunk.p = None
-                    if chunk != top or _LF in data:
-                        setattr(delta, key, text)
-                        chunk.choices = [choice]
-                        chunk.obfuscation, chunk.p = padding, p
-                        self.missed = chunk
-                        break
-                    like.write(text)
-            except MISFITS:
-                break
-            at += 1
+                    at += 1
+                    continue
+                delta = choice.delta
+                text = getattr(delta, key)
+                setattr(delta, key, None)
+                if choice != like.choice:
+                    setattr(delta, key, text)
+                    self.missed = chunk
+                    break
+                padding, p = chunk.obfuscation, chunk.p
+                chunk.choices = None
+                if padding is not None:
+                    chunk.obfuscation = None
+                if p is not None:
+                    chunk.p = None
+                if chunk != top or _LF in data:
+                    setattr(delta, key, text)
+                    chunk.choices = [choice]
+                    chunk.obfuscation, chunk.p = padding, p
+                    self.missed = chunk
+                    break
+                like.write(text)
+                at += 1
+        except MISFITS:
+            pass
         if at > start:
             self._misses = 0
         else:
@@ -244,3 +239,20 @@ class Repeats:
                 self._rest = _REST
                 self.clear()
         return at
+
+    def _take_several(self, chunk: Any, choice: Any, like: _Template) -> bool:
+        """Append what an event holds, if it is like; say so."""
+        taken = like.take(choice)
+        if like.key:
+            delta = choice.delta
+            text = getattr(delta, like.key)
+            if not text:
+                return False
+            taken.append((like.write, text))
+            setattr(delta, like.key, None)
+        chunk.choices = chunk.obfuscation = chunk.p = None
+        if choice != like.choice or chunk != self.top:
+            return False
+        for write, value in taken:
+            write(value)
+        return True
