@@ -137,3 +137,10 @@ def test_code_inside_a_text_is_not_weighed_as_values() -> None:
     outcome = outcome_of(rare, *chunks)
     assert outcome.limit is None
     assert len(outcome.calls) == 12
+
+
+def test_events_that_were_not_told_apart_yet_are_not_weighed_as_one() -> None:
+    one = stream(chunk({"content": "{}"}))
+    body = one + b"event: x\n" + one + one
+    outcome = fold_reads([body], limits=Limits(held_bytes=3000))
+    assert (outcome.limit, outcome.n_events) == (None, 3)

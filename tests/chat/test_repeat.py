@@ -31,6 +31,9 @@ EVENTS = {
         b'"refusal":null}}]}'
     ),
 }
+EVENTS["twins"] = (
+    b'{"choices":[{"text":"a","stop":null,"delta":{"token_id":5,"content":"a"}}]}'
+)
 _BYTES = b'1 "x,}\\\n'
 
 
@@ -156,6 +159,33 @@ def test_the_look_takes_nearly_all_of_a_long_stream(
     shape = build(name, 2000)
     fold_reads(cut(shape.stream, [65536]), fast=False)
     assert sum(looks) > 0.7 * len(shape.events)
+
+
+def test_what_is_dropped_may_change(looks: list[int]) -> None:
+    """Together sends each text twice, with the number of its token."""
+    words = [f"w{n}" for n in range(500)]
+    events = [
+        chunk({"content": word, "token_id": n}, text=word)
+        for n, word in enumerate(words)
+    ]
+    body = stream(*events)
+    outcome = fold_reads([body], fast=False)
+    assert outcome.completion is not None
+    assert outcome.completion.output_text == "".join(words)
+    assert repr(outcome) == repr(fold_plainly(body))
+    assert sum(looks) > 0.9 * len(events)
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [b'"\xff"', b'"\\ud800"', b'"\\q"', b"1e999", b"01", b"NaN", b'{"a":1}', b"null"],
+)
+def test_a_fault_in_what_is_dropped_is_seen(twin: bytes) -> None:
+    like = event(EVENTS["twins"]) * 8
+    odd = event(EVENTS["twins"].replace(b'"text":"a"', b'"text":' + twin))
+    body = like + odd + like
+    assert repr(fold_reads([body])) == repr(fold_plainly(body))
+    assert repr(fold_reads([body], fast=False)) == repr(fold_plainly(body))
 
 
 def test_what_is_never_alike_is_soon_let_alone(looks: list[int]) -> None:

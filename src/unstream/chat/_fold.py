@@ -157,11 +157,11 @@ class ChatFold(Fold[ChatCompletion]):
                     break
                 chunk = repeats.missed
             data = payloads[at]
-            if chunk is None:
-                chunk = self._decode(data)
-            if _LF in data:
+            if _LF in data:  # no payload, which is not to be weighed as one
                 self.record = None
                 break
+            if chunk is None:
+                chunk = self._decode(data)
             if chunk is None or not self._add_chunk(chunk, data, learns=like > 1):
                 sent = self.read(data)
                 if sent is None:

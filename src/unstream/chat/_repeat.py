@@ -18,7 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from unstream._lists import JsonArray
-from unstream._rules import DROPPED, Effects
+from unstream._rules import DROPPED, Effects, drop
+from unstream.chat._fields import CHOICE, DELTA, TOP
 from unstream.chat._schema import Chunk, ChunkChoice, decode_chunk, open_decoder
 from unstream.chat._tokens import check
 
@@ -26,6 +27,11 @@ __all__ = ["MISFITS", "Repeats"]
 
 _LF: Final = ord("\n")
 _PADDING: Final = ("obfuscation", "p")
+# Keys of a chunk, a choice and a delta whose values are dropped: twins, and the like.
+_DROPS: Final = tuple(
+    frozenset(key for key, rule in table.items() if rule is drop)
+    for table in (TOP, CHOICE, DELTA)
+)
 # What is raised for an event that is not of the shape that is looked for.
 MISFITS: Final = (
     *(ValueError, msgspec.DecodeError, RecursionError),
@@ -122,9 +128,20 @@ class Repeats:
     that was looked at and not like one, unless it lost something by that.
     """
 
-    __slots__ = ("_by_index", "_misses", "_rest", "decode", "is_ready", "missed", "top")
+    __slots__ = (
+        "_by_index",
+        "_dropped",
+        "_misses",
+        "_rest",
+        "decode",
+        "is_ready",
+        "missed",
+        "top",
+    )
 
     def __init__(self) -> None:
+        # What is dropped and has no field of its own: its level, key and field.
+        self._dropped: tuple[tuple[int, str, str], ...] = ()
         self._by_index: dict[int | None, _Template] = {}
         self._misses = 0
         self._rest = 0
@@ -167,26 +184,36 @@ class Repeats:
         if self._rest:
             self._rest -= 1
             return
-        if any(did is DROPPED and key not in _PADDING for key, _, did in record):
-            return
         try:
             chunk = self.decode(data)
         except msgspec.ValidationError:
             # A key without a field, perhaps.
-            if (decode := open_decoder(msgspec.json.decode(data))) is None:
+            if (opened := open_decoder(msgspec.json.decode(data), _DROPS)) is None:
                 return
             try:
-                chunk, self.decode = decode(data), decode
+                chunk, self.decode = opened.decode(data), opened.decode
             except MISFITS:  # and something deeper that has no field
                 return
+            self._dropped = opened.dropped
         except MISFITS:
+            return
+        known = {*_PADDING, *(key for _, key, _ in self._dropped)}
+        if any(did is DROPPED and key not in known for key, _, did in record):
             return
         if chunk.choices is not None and len(chunk.choices) == 1:
             [choice] = chunk.choices
-            chunk.choices = chunk.obfuscation = chunk.p = None
+            chunk.choices = None
+            self._drop(chunk, choice)
             if self.top != chunk:
                 self.clear()
             self.learn(chunk, choice, record)
+
+    def _drop(self, chunk: Any, choice: Any) -> None:
+        """Take out what is dropped, whatever it is."""
+        chunk.obfuscation = chunk.p = None
+        parts = chunk, choice, choice.delta
+        for level, _, name in self._dropped:
+            setattr(parts[level], name, None)
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.
@@ -194,7 +221,7 @@ class Repeats:
         Nothing has been done with the payload at the place that is returned.
         """
         by_index, decode, top = self._by_index, self.decode, self.top
-        start = at
+        start, dropped = at, self._dropped
         self.missed = None
         try:
             for data in payloads[at:] if at else payloads:
@@ -202,7 +229,7 @@ class Repeats:
                 [choice] = chunk.choices
                 like = by_index[choice.index]
                 key = like.key
-                if like.holes:
+                if like.holes or dropped:
                     if _LF in data or not self._take_several(chunk, choice, like):
                         break
                     at += 1
@@ -250,7 +277,8 @@ class Repeats:
                 return False
             taken.append((like.write, text))
             setattr(delta, like.key, None)
-        chunk.choices = chunk.obfuscation = chunk.p = None
+        chunk.choices = None
+        self._drop(chunk, choice)
         if choice != like.choice or chunk != self.top:
             return False
         for write, value in taken:

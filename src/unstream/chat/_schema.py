@@ -10,8 +10,8 @@ with the keys that other servers send often. Enumerations are open: a `finish_re
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError, convert, field
@@ -27,7 +27,7 @@ from unstream._outcome import (
     judge,
     may_run,
 )
-from unstream._rules import settle
+from unstream._rules import ATOMS, settle
 from unstream._structs import Object, structure
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Logprobs",
     "LogprobsDelta",
     "Message",
+    "Opened",
     "PromptTokensDetails",
     "TokenLogprob",
     "ToolCall",
@@ -147,9 +148,10 @@ decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
 # bytes, are made once a process: 190 microseconds, against 1.5 for each event that is
 # decoded in vain. They are of keys alone; no state of a stream is in them.
 
-_Keys = tuple[frozenset[str], frozenset[str], frozenset[str]]
+# The unknown keys of each level, and those of them whose values are dropped.
+_Keys = tuple[tuple[frozenset[str], ...], tuple[frozenset[str], ...]]
 
-_MADE: Final[dict[_Keys, Any]] = {}
+_MADE: Final[dict[_Keys, "Opened"]] = {}
 _MET: Final[dict[_Keys, int]] = {}
 _OFTEN: Final = 3  # most sets of keys come once or twice
 _MOST_MET: Final = 256
@@ -158,49 +160,77 @@ _MOST_KEYS: Final = 24
 _NAME: Final = re.compile(r'[^"\\\x00-\x1f]{1,64}')  # what msgspec takes, and no more
 
 
-def open_decoder(sent: dict[str, Json]) -> Any:
+class Opened(NamedTuple):
+    """What decodes events of certain unknown keys.
+
+    `dropped` are those among them whose values are dropped: the level, 0 for the chunk,
+    1 for its choice, 2 for its delta; the key; the name of its field.
+    """
+
+    decode: Callable[[bytes], Any]
+    dropped: tuple[tuple[int, str, str], ...]
+
+
+def open_decoder(
+    sent: dict[str, Json], drops: Sequence[frozenset[str]]
+) -> Opened | None:
     """Return what decodes events with the unknown keys of one that has one choice.
 
-    None where that is not worth it yet.
+    `drops` are the keys of each level whose values are dropped. None where that is not
+    worth it yet.
     """
     try:
         choice = sent["choices"][0]
-        keys = (
-            _unknown(Chunk, sent),
-            _unknown(ChunkChoice, choice),
-            _unknown(Delta, choice["delta"]),
+        levels = sent, choice, choice["delta"]
+        keys = tuple(
+            frozenset(level).difference(kind.__struct_encode_fields__)
+            for kind, level in zip((Chunk, ChunkChoice, Delta), levels, strict=True)
         )
     except (LookupError, TypeError):
         return None
-    if keys in _MADE:
-        return _MADE[keys]
-    names = frozenset().union(*keys)
+    # An object is not dropped unseen: something deep may be wrong in it.
+    loose = tuple(
+        frozenset(key for key in unknown & dropped if type(level[key]) in ATOMS)
+        for level, unknown, dropped in zip(levels, keys, drops, strict=True)
+    )
+    if (keys, loose) in _MADE:
+        return _MADE[keys, loose]
+    names = frozenset[str]().union(*keys)
     if not 0 < len(names) <= _MOST_KEYS or not all(map(_NAME.fullmatch, names)):
         return None
     if len(_MET) >= _MOST_MET:
         _MET.clear()
-    _MET[keys] = n = _MET.get(keys, 0) + 1
+    _MET[keys, loose] = n = _MET.get((keys, loose), 0) + 1
     if n < _OFTEN or len(_MADE) >= _MOST_MADE:
         return None
-    delta = _extend(Delta, keys[2], {})
-    choice = _extend(ChunkChoice, keys[1], {"delta": delta | None})
-    chunk = _extend(Chunk, keys[0], {"choices": list[choice] | None})  # type: ignore[valid-type]
-    _MADE[keys] = made = msgspec.json.Decoder(chunk).decode
+    fields = [{key: f"unknown_{n}" for n, key in enumerate(sorted(k))} for k in keys]
+    delta = _extend(Delta, fields[2], loose[2])
+    choice = _extend(ChunkChoice, fields[1], loose[1], ("delta", delta | None))
+    chunk = _extend(Chunk, fields[0], loose[0], ("choices", list[choice] | None))  # type: ignore[valid-type]
+    dropped = [
+        (level, key, name)
+        for level, of in enumerate(fields)
+        for key, name in of.items()
+        if key in loose[level]
+    ]
+    made = Opened(msgspec.json.Decoder(chunk).decode, tuple(dropped))
+    _MADE[keys, loose] = made
     return made
 
 
-def _unknown(kind: type[Struct], sent: dict[str, Json]) -> frozenset[str]:
-    return frozenset(sent).difference(kind.__struct_encode_fields__)
-
-
-def _extend(kind: type[Struct], keys: frozenset[str], types: dict[str, Any]) -> Any:
-    names = {f"unknown_{n}": key for n, key in enumerate(sorted(keys))}
+def _extend(
+    kind: type[Struct], names: dict[str, str], loose: frozenset[str], *more: Any
+) -> Any:
+    fields: list[Any] = [(name, of, None) for name, of in more]
+    for key, name in names.items():
+        # What is dropped is decoded, since nothing else would see a fault in it.
+        atom: Any = (name, str | int | float | bool | None, None)
+        fields.append(atom if key in loose else (name, Raw, NULL))
     return msgspec.defstruct(
         kind.__name__,
-        [(name, of, None) for name, of in types.items()]
-        + [(name, Raw, NULL) for name in names],
+        fields,
         bases=(kind,),
-        rename=names,
+        rename={name: key for key, name in names.items()},
         gc=False,
         forbid_unknown_fields=True,
     )
