@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 import unstream
@@ -254,6 +255,13 @@ def test_any_request_will_do(body: bytes | None) -> None:
         "gen_ai.request.stream",
         "gen_ai.request.stop_sequences",
     }
+
+
+@pytest.mark.parametrize("url", ["http://[/x", "http://a.com:b/x", "/x", "http://:80/"])
+def test_a_url_that_a_client_made_up_tells_no_server(url: str) -> None:
+    request = msgspec.structs.replace(exchange(ASKED), url=url)
+    made = otel.attributes(outcome_of(*ANSWER), request=request)
+    assert not [name for name in made if name.startswith("server")]
 
 
 # --- Messages -------------------------------------------------------------------------

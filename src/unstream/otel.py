@@ -82,10 +82,7 @@ def attributes(
     if _streams(outcome, request, body):
         made["gen_ai.request.stream"] = True
     if isinstance(request, Exchange):
-        url = urlsplit(request.url)
-        if url.hostname:
-            made["server.address"] = url.hostname
-            made["server.port"] = url.port or (80 if url.scheme == "http" else 443)
+        made |= _server(request.url)
     if record.id:
         made["gen_ai.response.id"] = record.id
     reasons = record.finish_reasons
@@ -229,6 +226,16 @@ def _body(request: Request) -> dict[str, Any]:
     except ValueError:
         return {}
     return sent if type(sent) is dict else {}
+
+
+def _server(url: str) -> Attributes:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:  # it may be made of a `host` that a client made up
+        return {}
+    host = parts.hostname
+    return {"server.address": host, "server.port": port} if host else {}
 
 
 def _streams(outcome: Outcome[Any], request: Request, body: Mapping[str, Json]) -> bool:
