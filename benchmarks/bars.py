@@ -2,7 +2,9 @@
 
 `python -m benchmarks.bars [WORD ...] [--chunks N] [--rounds N]` measures each row whose
 name contains one of the words, or all. The answer is checked first. "recorded" are the
-streams recorded from real services, where they stand beside the repository.
+streams recorded from real services, where they stand beside the repository. "over
+chat's" is what an event of another protocol costs over what one of a chat does, each in
+bare decodes of its own.
 """
 
 import argparse
@@ -12,10 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import FEEDS, Figure, check, cut, feeds, fold, pair, show
-from tests.shapes import build
+from benchmarks.measure import (
+    FEEDS,
+    Figure,
+    beside,
+    build,
+    check,
+    cut,
+    feeds,
+    fold,
+    pair,
+    show,
+)
 
-__all__ = ["ROWS", "figures"]
+__all__ = ["BESIDE", "ROWS", "figures"]
 
 RECORDED: Final = Path(__file__).parents[2] / "shared" / "corpus" / "streams"
 _RECORDED_BAR: Final = 3.5
@@ -61,7 +73,22 @@ ROWS: Final = (
     _long("n=4, padded", 1.5, 1.8),
     _long("logprobs, padded", 1.7, 1.9),
     _long("unknown key, constant, padded", 1.3, 1.5),
+    _plain("messages: text", 2.8),
+    _plain("responses: text", 3.0),
+    _plain("gemini: text", 3.2),
+    _plain("text: text", 13.5),
+    _long("messages: text", 1.8, 3.2),
+    _long("messages: tools", 5.8, 6.2),
+    _long("responses: text", 3.1, 3.8),
+    _long("responses: text, padded", 2.9, 3.5),
+    _long("responses: tools, padded", 6.2, 6.4),
+    _long("gemini: text", 3.1, 3.6),
+    _long("gemini: tools", 3.7, 4.2),
+    _long("text: text", 1.0, 1.1),
 )
+
+# On the ordinary road an event of these costs no more bare decodes than one of a chat.
+BESIDE: Final = ("messages: text", "responses: text")
 
 
 def figures(words: Sequence[str], chunks: int, rounds: int) -> Iterator[Figure]:
@@ -84,14 +111,22 @@ def figures(words: Sequence[str], chunks: int, rounds: int) -> Iterator[Figure]:
                 for shape in shapes
             ]
             for shape, pieces in zip(shapes, many, strict=True):
-                check(shape, fold(pieces, fast=row.fast))
-            work = partial(_fold_all, many, fast=row.fast)
-            yield Figure(row.name, way, pair(work, streams, rounds), bar)
+                check(shape, fold(pieces, shape.protocol, fast=row.fast))
+            protocol = shapes[0].protocol
+            work = partial(_fold_all, many, protocol, fast=row.fast)
+            yield Figure(row.name, way, pair(work, streams, rounds, protocol), bar)
+    for other in BESIDE:
+        name = f"over chat's: {other}"
+        if any(word in name for word in words):
+            sides = build(other, chunks), build("text", chunks)
+            yield Figure(name, "fast path off", beside(*sides, rounds, fast=False), 1.0)
 
 
-def _fold_all(many: Sequence[Sequence[bytes]], *, fast: bool) -> None:
+def _fold_all(
+    many: Sequence[Sequence[bytes]], protocol: str = "chat", *, fast: bool
+) -> None:
     for pieces in many:
-        fold(pieces, fast=fast)
+        fold(pieces, protocol, fast=fast)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

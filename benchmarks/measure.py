@@ -5,16 +5,21 @@ import inspect
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from functools import partial
+from importlib import import_module
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from benchmarks import bare
-from tests.shapes import Shape
-from unstream import Accumulator, ChatCompletion, Ending, Outcome
+from tests import protocol_shapes, shapes
+from unstream import Accumulator, Ending, Outcome
 
 __all__ = [
     "FEEDS",
     "Figure",
+    "Shape",
     "Spread",
+    "beside",
+    "build",
     "check",
     "cpu",
     "cut",
@@ -23,6 +28,8 @@ __all__ = [
     "pair",
     "show",
 ]
+
+Shape: TypeAlias = shapes.Shape | protocol_shapes.Shape
 
 # The ways to cut a stream into feeds, in bytes: the worst, a small read, an Ethernet
 # frame's payload, what most transports hand out at once, and one event each.
@@ -67,15 +74,27 @@ def show(figures: Iterable[Figure]) -> None:
         print(f"{name:40} {way:14} {values}{mark}", flush=True)
 
 
-def fold(pieces: Iterable[bytes], *, fast: bool = True) -> Outcome[ChatCompletion]:
+def build(name: str, n: int, *, seed: int = 7) -> Shape:
+    """Build a shape of any protocol, of about `n` events."""
+    module = protocol_shapes if name in protocol_shapes.SHAPES else shapes
+    shape: Shape = module.build(name, n, seed=seed)
+    return shape
+
+
+def fold(
+    pieces: Iterable[bytes], protocol: str = "chat", *, fast: bool = True
+) -> Outcome[Any]:
     """Fold a stream given as the feeds it arrives in, the completion included."""
-    accumulator = Accumulator() if fast else Accumulator(**_PLAIN)
+    options: dict[str, Any] = {} if fast else _PLAIN
+    if protocol != "chat":  # the first version knew no other
+        options = {"protocol": import_module(f"unstream.{protocol}").PROTOCOL} | options
+    accumulator = Accumulator(**options)
     for data in pieces:
         accumulator.feed(data)
     return accumulator.finish()
 
 
-def check(shape: Shape, outcome: Outcome[ChatCompletion]) -> None:
+def check(shape: Shape, outcome: Outcome[Any]) -> None:
     """Raise AssertionError unless the fold gave the shape's known answer."""
     assert outcome.ending is Ending.COMPLETE
     assert outcome.completion is not None
@@ -100,11 +119,38 @@ def cpu(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def pair(work: Callable[[], object], streams: Sequence[bytes], rounds: int) -> Spread:
+def pair(
+    work: Callable[[], object],
+    streams: Sequence[bytes],
+    rounds: int,
+    protocol: str = "chat",
+) -> Spread:
     """Compare work on streams with the bare decode of their chunks, by turns."""
-    payloads = [each for stream in streams for each in bare.payloads(stream)]
-    took, floor = _often(work), _often(lambda: bare.decode(payloads))
-    return Spread.of(took() / floor() for _ in range(rounds))
+    took = _in_decodes(work, streams, protocol)
+    return Spread.of(took() for _ in range(rounds))
+
+
+def beside(one: Shape, other: Shape, rounds: int, *, fast: bool) -> Spread:
+    """Compare what an event of a shape costs with what one of another does, by turns.
+
+    Each in bare decodes of its own payloads.
+    """
+    costs = []
+    for shape in (one, other):
+        work = partial(fold, feeds(shape, "64 KiB"), shape.protocol, fast=fast)
+        check(shape, work())
+        costs.append(_in_decodes(work, [shape.stream], shape.protocol))
+    cost, measure = costs
+    return Spread.of(cost() / measure() for _ in range(rounds))
+
+
+def _in_decodes(
+    work: Callable[[], object], streams: Sequence[bytes], protocol: str
+) -> Callable[[], float]:
+    """Return what measures work in bare decodes of the payloads of its streams."""
+    payloads = [each for stream in streams for each in bare.payloads(stream, protocol)]
+    took, floor = _often(work), _often(lambda: bare.decode(payloads, protocol))
+    return lambda: took() / floor()
 
 
 def _often(work: Callable[[], object]) -> Callable[[], float]:

@@ -4,8 +4,10 @@ import pytest
 
 from benchmarks import bars, scale
 from benchmarks.measure import feeds
-from benchmarks.peers.conformance import Score, cases, score
+from benchmarks.peers.conformance import Score, cases, faults, score
 from benchmarks.peers.peers import PEERS, load
+from benchmarks.peers.protocols import PROTOCOLS
+from tests import protocol_shapes
 from tests.shapes import build
 
 
@@ -15,7 +17,8 @@ def test_every_bar_is_measured(
     monkeypatch.setattr(bars, "RECORDED", bars.RECORDED / "none")  # takes seconds
     bars.main(["--chunks", "60", "--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + sum(len(row.bars) for row in bars.ROWS)
+    n_bars = sum(len(row.bars) for row in bars.ROWS)
+    assert len(lines) == 1 + n_bars + len(bars.BESIDE)
 
 
 def test_the_import_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +37,18 @@ def test_the_bundled_ways_agree(name: str, peer: object) -> None:
 
 
 def test_we_fold_what_the_correctness_column_counts() -> None:
-    loaded = load(PEERS[0])
-    assert loaded is not None
-    streams = cases()
-    assert score(loaded, streams) == Score(list(streams), [], [])
+    for protocol, peers in {"chat": PEERS, **PROTOCOLS}.items():
+        loaded = load(peers[0])
+        assert loaded is not None
+        streams = cases(protocol)
+        assert len(streams) > 30
+        assert score(loaded, streams, protocol) == Score(list(streams), [], [])
+
+
+@pytest.mark.parametrize("name", protocol_shapes.SHAPES)
+def test_what_is_compared_of_a_shape_is_told_from_another(name: str) -> None:
+    shape, other = (protocol_shapes.build(name, n) for n in (60, 30))
+    if shape.protocol in PROTOCOLS:
+        assert faults(shape.answer, shape.answer, shape.protocol) == []
+        assert "usage" in faults(other.answer, shape.answer, shape.protocol)
+        assert len(faults({}, shape.answer, shape.protocol)) > 1

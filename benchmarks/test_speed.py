@@ -11,12 +11,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import bare
-from benchmarks.measure import check, feeds, fold
-from tests.shapes import SHAPES, Shape, build
+from benchmarks.measure import Shape, build, check, feeds, fold
+from tests import protocol_shapes
+from tests.shapes import SHAPES
 from unstream.sse import Decoder, Event
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=[*SHAPES, *protocol_shapes.SHAPES])
 def shape(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Shape:
     return build(request.param, 100 if benchmark.disabled else 2_000)
 
@@ -43,17 +44,17 @@ def test_framing(shape: Shape, benchmark: BenchmarkFixture) -> None:
 
     events = run(benchmark, shape, frame)
     payloads = [event.data for event in events if event.data != b"[DONE]"]
-    assert payloads == bare.payloads(shape.stream)
+    assert payloads == bare.payloads(shape.stream, shape.protocol)
 
 
 @pytest.mark.benchmark(group="bare decode")
 def test_decoding(shape: Shape, benchmark: BenchmarkFixture) -> None:
-    payloads = bare.payloads(shape.stream)
+    payloads = bare.payloads(shape.stream, shape.protocol)
     assert len(payloads) >= 100
-    run(benchmark, shape, bare.decode, payloads)
+    run(benchmark, shape, bare.decode, payloads, shape.protocol)
 
 
 @pytest.mark.parametrize("way", ["64 KiB", "event"])
 @pytest.mark.benchmark(group="fold")
 def test_folding(shape: Shape, way: str, benchmark: BenchmarkFixture) -> None:
-    check(shape, run(benchmark, shape, fold, feeds(shape, way)))
+    check(shape, run(benchmark, shape, fold, feeds(shape, way), shape.protocol))

@@ -1,7 +1,8 @@
-"""A proxy that forwards `/v1/*` and records the answers of models that go by.
+"""A proxy that forwards what asks a model, and records the answers that go by.
 
 Run `python recording_proxy.py https://api.openai.com`, point a client's base URL at
-http://127.0.0.1:8900/v1, and open http://127.0.0.1:8900/ to read what was said.
+http://127.0.0.1:8900/v1, and open http://127.0.0.1:8900/ to read what was said. So it
+is with Anthropic and Google, whose clients put the `/v1` or `/v1beta` there themselves.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from unstream import Exchange, Limits, Outcome, usage
+from unstream import Exchange, Limits, Outcome, Tokens, usage
 from unstream.httpx import observe
 
 # An event, or a body of JSON, is read in one go: 4 MiB take 0.6 s at worst. What is
@@ -45,6 +46,7 @@ HOP = b"connection keep-alive proxy-authenticate proxy-authorization proxy-conne
 HOP += b"te trailer transfer-encoding upgrade"
 OURS = b"host content-length accept-encoding"
 METHODS = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"]
+VERSIONS = (b"/v1/", b"/v1beta/")  # what begins otherwise is not forwarded
 # Any other name may be one that somebody makes lead here (DNS rebinding), until the
 # environment says that it is ours.
 HOSTS = {"localhost", "127.0.0.1", "[::1]"}
@@ -95,12 +97,11 @@ class Recorder(threading.Thread):
 
 def row_of(outcome: Outcome[Any], status: int, said: str) -> list[str]:
     """Say what is written of an answer: what it is listed by, and the whole."""
-    record = {"status": status, "said": said, **outcome.to_dict()}
-    whole, timing = record["completion"] or {}, record["timing"] or {}
-    used = whole["usage"] if isinstance(whole.get("usage"), dict) else {}
-    listed = [status, outcome.ending, whole.get("model")]
-    listed += [used.get("prompt_tokens"), used.get("completion_tokens")]
-    listed += [timing.get("first_content"), timing.get("total")]
+    flat = outcome.record  # the same for every protocol
+    used, timing = flat.usage or Tokens(), outcome.timing
+    record = {"status": status, "said": said, "flat": flat, **outcome.to_dict()}
+    listed = [status, outcome.ending, flat.model, used.input, used.output]
+    listed += [timing.first_content, timing.total] if timing else [None, None]
     short = ["" if one is None else str(one)[:80] for one in listed]
     return [msgspec.json.encode(one).decode() for one in (short, record)]
 
@@ -114,11 +115,11 @@ def check(request: Request) -> None:
 
 
 def target(base: httpx.URL, scope: Scope) -> httpx.URL:
-    """Say where a request goes: never out of `/v1/`, whoever decodes the path."""
+    """Say where a request goes: never out of its API, whoever decodes the path."""
     path, query = scope["raw_path"], scope["query_string"]
     steps = unquote_to_bytes(path).replace(b"\\", b"/").split(b"/")
-    if not path.startswith(b"/v1/") or b"." in steps or b".." in steps:
-        raise exceptions.HTTPException(400, "the path leads out of /v1/")
+    if not path.startswith(VERSIONS) or b"." in steps or b".." in steps:
+        raise exceptions.HTTPException(400, "the path leads out of the API")
     path = base.raw_path.rstrip(b"/") + path
     return base.copy_with(raw_path=path + b"?" + query if query else path)
 
@@ -177,7 +178,7 @@ def create(upstream: str, database: str) -> Starlette:
     async def forward(request: Request) -> responses.Response:
         check(request)
         url, body, added = target(base, request.scope), await request.body(), False
-        if url.path.endswith("/chat/completions"):
+        if url.path.endswith("/completions"):  # of a chat, and the old ones
             body, asked = await asyncio.to_thread(usage.ask, body)  # 2M keys take 6 s
             added = asked is usage.Asked.ASKED
         headers = end_to_end(request.headers.raw, OURS)
@@ -210,9 +211,10 @@ def create(upstream: str, database: str) -> Starlette:
         page = {"number": number, "rows": rows}
         return templates.TemplateResponse(request, TEMPLATE, page, status, HEADERS)
 
-    proxied = routing.Route("/v1/{path:path}", forward, methods=METHODS)
-    pages = routing.Route("/{id:path}", show)
-    return Starlette(routes=[proxied, pages], lifespan=lifespan)
+    paths = [version.decode() + "{path:path}" for version in VERSIONS]
+    routes = [routing.Route(path, forward, methods=METHODS) for path in paths]
+    routes.append(routing.Route("/{id:path}", show))
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 if __name__ == "__main__":

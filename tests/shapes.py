@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-__all__ = ["SHAPES", "Shape", "build"]
+__all__ = ["PADDED", "SHAPES", "Shape", "build", "padding", "words"]
 
-_PADDED: Final = ", padded"
+PADDED: Final = ", padded"
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _WORDS: Final = (  # noqa: SIM905 - shorter than the list
     " the of and to in a is that for it as was with be by on not he his but at are this"
@@ -42,6 +42,8 @@ Answer = dict[int, dict[str, Any]]
 @dataclass(frozen=True)
 class Shape:
     """A stream to fold: its events, and what must be found in the completion."""
+
+    protocol: ClassVar[str] = "chat"
 
     name: str
     events: list[bytes]
@@ -81,6 +83,17 @@ def _part(choice: dict[str, Any], key: str) -> Any:
     return found
 
 
+def words(rng: random.Random, n: int, *more: str) -> list[str]:
+    """Choose `n` words, some of them out of `more`."""
+    among = [*_WORDS, *more]
+    return [("", " ")[rng.random() < 0.7] + rng.choice(among) for _ in range(n)]
+
+
+def padding(rng: random.Random) -> str:
+    """Choose letters and figures, 15 at most."""
+    return "".join(rng.choices(_LETTERS, k=rng.randint(0, 15)))
+
+
 class _Writer:
     """Write chunks as events."""
 
@@ -92,15 +105,11 @@ class _Writer:
 
     def words(self, n: int, *more: str) -> list[str]:
         """Choose `n` words, some of them out of `more`."""
-        words = [*_WORDS, *more]
-        rng = self.rng
-        return [("", " ")[rng.random() < 0.7] + rng.choice(words) for _ in range(n)]
+        return words(self.rng, n, *more)
 
     def event(self, chunk: dict[str, Any], *, ascii_: bool = False) -> None:
         if self._padded:
-            length = self.rng.randint(0, 15)
-            padding = "".join(self.rng.choices(_LETTERS, k=length))
-            chunk = {**chunk, "obfuscation": padding}
+            chunk = {**chunk, "obfuscation": padding(self.rng)}
         text = json.dumps(chunk, ensure_ascii=ascii_, separators=(",", ":"))
         self.events.append(b"data: " + text.encode() + b"\n\n")
 
@@ -271,7 +280,7 @@ SHAPES: Final = {
 
 def build(name: str, n: int, *, seed: int = 7) -> Shape:
     """Build a shape of about `n` chunks."""
-    to = _Writer(random.Random(seed), padded=name.endswith(_PADDED))  # noqa: S311
-    answer = _BUILDERS[name.removesuffix(_PADDED)](to, n)
+    to = _Writer(random.Random(seed), padded=name.endswith(PADDED))  # noqa: S311
+    answer = _BUILDERS[name.removesuffix(PADDED)](to, n)
     to.close(answer)
     return Shape(name, to.events, answer, to.unknown)

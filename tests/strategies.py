@@ -5,8 +5,10 @@ servers, and beside every habit values of the wrong type. Most draws are picks f
 pool: that is quick, and shrinks to something readable.
 """
 
+import gc
 import json
 import pickle
+import time
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from itertools import cycle
@@ -16,8 +18,8 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from unstream import Accumulator, ChatCompletion, Limits, Outcome
-from unstream._protocol import Fold
+from unstream import Accumulator, ChatCompletion, Limits, Logprobs, Outcome
+from unstream._protocol import Fold, Protocol
 from unstream._rules import CHANGED, DROPPED, HELD, Rule, State, settle
 from unstream.chat import PROTOCOL
 from unstream.chat._fold import ChatFold
@@ -515,8 +517,9 @@ DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
 
 
 @st.composite
-def _damaged(draw: DrawFn) -> bytes:
-    body = draw(_events())
+def damaged(draw: DrawFn, bodies: SearchStrategy[bytes]) -> bytes:
+    """Damage one of the bodies in up to three places."""
+    body = draw(bodies)
     edits = st.tuples(
         st.sampled_from(DAMAGE), st.integers(0, 4000), st.integers(0, 255)
     )
@@ -555,7 +558,12 @@ grains: Final = st.lists(st.sampled_from(_GRAINS), max_size=24).map(b"".join)
 """Bytes made of what the grammar of event streams is made of."""
 
 streams: Final = st.one_of(
-    _events(), _events(), _events(), _damaged(), st.sampled_from(_BODIES), grains
+    _events(),
+    _events(),
+    _events(),
+    damaged(_events()),
+    st.sampled_from(_BODIES),
+    grains,
 )
 """The bytes of a response, whatever it may be."""
 
@@ -593,17 +601,61 @@ def cut(body: bytes, into: Iterable[int]) -> list[bytes]:
 def fold_reads(
     reads: Iterable[bytes],
     *,
+    protocol: Protocol[Any] = PROTOCOL,
     limits: Limits | None = None,
     fast: bool = True,
     look: bool = False,
-) -> Outcome[ChatCompletion]:
+) -> Outcome[Any]:
     """Feed the reads and return the verdict; with `look`, look after each."""
-    accumulator = Accumulator(limits=limits, fast=fast)
+    accumulator = Accumulator(protocol=protocol, limits=limits, fast=fast)
     for data in reads:
         accumulator.feed(data)
         if look:
             accumulator.snapshot()
     return accumulator.finish()
+
+
+def vandalise(value: Any) -> None:
+    """Change everything that can be changed in place."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            vandalise(getattr(value, name))
+            setattr(value, name, None)
+    elif isinstance(value, Logprobs):
+        value.lists.clear()
+    elif isinstance(value, dict):
+        for inner in value.values():
+            vandalise(inner)
+        value.clear()
+        value["vandal"] = 1
+    elif isinstance(value, list):
+        for inner in value:
+            vandalise(inner)
+        value.append("vandal")
+
+
+def check_looks(
+    reads: Iterable[bytes],
+    want: Outcome[Any],
+    *,
+    protocol: Protocol[Any] = PROTOCOL,
+    limits: Limits | None = None,
+) -> None:
+    """Look after each read, spoil what was seen, and hold the end against `want`."""
+    accumulator = Accumulator(protocol=protocol, limits=limits)
+    accumulator.snapshot()
+    last = ""
+    for data in reads:
+        accumulator.feed(data)
+        seen = accumulator.snapshot()
+        told = repr(seen)
+        if seen is not None and told != last:
+            last = told
+            assert accumulator.has_content in (True, False)
+            seen.to_dict()
+            vandalise(seen)
+            assert repr(accumulator.snapshot()) == told
+    assert repr(accumulator.finish()) == repr(want)
 
 
 class _PlainFold(ChatFold):
@@ -734,3 +786,18 @@ def check_saved(outcome: Outcome[ChatCompletion]) -> None:
         ):
             assert again == completion
             assert repr(again.to_dict()) == repr(whole)
+
+
+def cost(work: Callable[[], object]) -> float:
+    """Return the least CPU seconds of three runs."""
+    best = float("inf")
+    gc.collect()
+    gc.disable()  # its passes depend on what other tests left behind
+    try:
+        for _ in range(3):
+            start = time.process_time()
+            work()
+            best = min(best, time.process_time() - start)
+    finally:
+        gc.enable()
+    return best

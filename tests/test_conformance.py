@@ -2,120 +2,137 @@
 
 import json
 import re
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-import unstream.text
-from unstream import Accumulator, Outcome
-from unstream._protocol import Protocol
+from tests.handwritten import HERE, LISTS, STREAMS, Stream, shown
+from tests.strategies import strict
+from unstream import Outcome
 
-HERE: Final = Path(__file__).parent / "conformance"
-# The other protocols have tests of their own.
-APART: Final = ("messages", "responses", "gemini")
-STREAMS: Final = sorted(
-    path for path in HERE.rglob("*.sse") if path.relative_to(HERE).parts[0] not in APART
-)
-NAMES: Final = [str(path.relative_to(HERE).with_suffix("")) for path in STREAMS]
+each_stream: Final = pytest.mark.parametrize("stream", STREAMS, ids=lambda it: it.name)
 
-PROTOCOLS: Final[dict[str, Protocol[Any]]] = {
-    "chat": unstream.chat.PROTOCOL,
-    "text": unstream.text.PROTOCOL,
+
+@each_stream
+def test_a_stream_folds_to_its_answer(stream: Stream) -> None:
+    want = strict(stream.answer)
+    for step in (len(stream.data) or 1, 7, 1):
+        for fast in (True, False):
+            assert strict(shown(stream.fold(step, fast=fast))) == want
+
+
+@each_stream
+def test_what_is_saved_is_loaded_again(stream: Stream) -> None:
+    outcome = stream.fold()
+    again = Outcome.from_json(outcome.to_json())
+    assert again == outcome
+    assert strict(again.to_dict()) == strict(outcome.to_dict())
+    whole = outcome.completion
+    if whole is not None:
+        text = whole.to_json()
+        assert strict(json.loads(text)) == strict(whole.to_dict())
+        loaded = type(whole).from_json(text)
+        assert loaded == whole
+        assert strict(loaded.to_dict()) == strict(whole.to_dict())
+
+
+# --- The types of the official clients ------------------------------------------------
+
+OFFICIAL: Final = {
+    "chat": ("openai.types.chat", "ChatCompletion"),
+    "text": ("openai.types", "Completion"),
+    "messages": ("anthropic.types", "Message"),
+    "responses": ("openai.types.responses", "Response"),
+    "gemini": ("google.genai.types", "GenerateContentResponse"),
+}
+# What they do not admit, by protocol: the stream and the place. The servers of the
+# types' owners never send it, or it is missing in the types.
+REFUSED: Final = {
+    "chat": [
+        r".*: choices\.\d+\.finish_reason",  # null, or one of another server's
+        r".*: choices\.\d+\.message\.content",  # a list of parts
+        r".*: choices\.\d+\.logprobs\.\w+\.\d+\.top_logprobs",  # none asked for
+        r".*: usage\.\w+",  # a counter that is missing
+    ],
+    "text": [
+        r".*: choices\.\d+\.finish_reason",
+        # The null of a first token that was echoed.
+        r".*: choices\.\d+\.logprobs\.(token_logprobs|top_logprobs)\..*",
+    ],
+    "messages": [
+        r"messages/bodies/without-keys: .*",
+        r"messages/endings/unknown-reason: stop_reason",
+        r"messages/(envelope/start-missing|usage/none): usage.*",
+        # Blocks of unknown types, or those that are still beta.
+        r"messages/blocks/(by-shape|start-missing-unknown): content\.\d+.*",
+        r"messages/blocks/(compaction|server-tools): content\.\d+.*",
+        r"messages/envelope/fallback: content\.\d+.*",
+    ],
+    "responses": [
+        r".*: usage\.\w+",  # a counter that is missing
+        r".*: output\.\d+\..+",  # an item of a type that nobody knows
+        r"responses/error-first-kept: error\.code",  # one that is in no list
+        r"responses/no-envelope: \w+",  # no event had one
+    ],
+    "gemini": [
+        # The number of an enumeration, whose name the type wants.
+        r"gemini/candidates-reason-by-number: AttributeError",
+        # Unknown keys, all of which it forbids.
+        r"gemini/envelope: (shard|note)",
+        r"gemini/events-wrapped: traceId",
+        r"gemini/objects-one: candidates\.0\.score",
+        r"gemini/parts-unknown: candidates\.0\.content\.parts\.\d\.(hologram|mood)",
+    ],
 }
 
-# What OpenAI's own types do not admit, because its servers never send it, or because it
-# is missing in them.
-NOT_OPENAI: Final = [
-    r"choices\.\d+\.finish_reason",  # null, or one of another server's
-    r"choices\.\d+\.message\.content",  # a list of parts
-    r"choices\.\d+\.logprobs\.\w+\.\d+\.top_logprobs",  # none asked for, none sent
-    r"usage\.\w+",  # a counter that is missing
-    # The null of a first token that was echoed.
-    r"choices\.\d+\.logprobs\.(token_logprobs|top_logprobs)\..*",
-]
 
-
-def refused(path: Path) -> list[str]:
-    """Return the places where OpenAI's type does not admit what a stream folds to."""
-    types = pytest.importorskip("openai.types")
+def refused(stream: Stream) -> list[str]:
+    """Return the places where the official type does not admit what came out."""
+    module, name = OFFICIAL[stream.protocol]
+    official = getattr(pytest.importorskip(module), name)
     pydantic = pytest.importorskip("pydantic")
-    protocol = protocol_of(path)
-    official = {"chat": types.chat.ChatCompletion, "text": types.Completion}[protocol]
-    completion = fold(path.read_bytes(), 1 << 20, protocol).completion
+    completion = stream.fold().completion
     try:
         if completion is not None:
             official.model_validate(completion.to_dict())
     except pydantic.ValidationError as error:
-        return [".".join(map(str, each["loc"])) for each in error.errors()]
-    return []
+        places = [".".join(map(str, each["loc"])) for each in error.errors()]
+    except AttributeError as error:  # of the enumerations of Google's type
+        places = [type(error).__name__]
+    else:
+        places = []
+    return [f"{stream.name}: {place}" for place in places]
 
 
-def protocol_of(path: Path) -> str:
-    answer = json.loads(path.with_suffix(".json").read_bytes())
-    return str(answer.get("protocol", "chat"))
-
-
-def fold(data: bytes, step: int, protocol: str) -> Outcome[Any]:
-    accumulator = Accumulator(protocol=PROTOCOLS[protocol])
-    for at in range(0, len(data), step):
-        accumulator.feed(data[at : at + step])
-    return accumulator.finish()
-
-
-def strict(value: Any) -> Any:
-    """Tell true from 1, which Python does not."""
-    if isinstance(value, dict):
-        return {key: strict(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [strict(inner) for inner in value]
-    return ("boolean", value) if isinstance(value, bool) else value
-
-
-def shown(outcome: Outcome[Any]) -> dict[str, Any]:
-    whole = outcome.completion
-    return {
-        "completion": None if whole is None else whole.to_dict(),
-        "ending": outcome.ending.value,
-        "done": outcome.done,
-        "error": outcome.error,
-        "n_malformed": outcome.n_malformed,
-        "usage_source": outcome.usage_source,
-    }
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stream_folds_to_its_answer(name: str) -> None:
-    data = (HERE / f"{name}.sse").read_bytes()
-    answer = json.loads((HERE / f"{name}.json").read_bytes())
-    protocol = answer.pop("protocol", "chat")
-    for step in (len(data) or 1, 1, 7):
-        outcome = fold(data, step, protocol)
-        assert strict(shown(outcome)) == strict(answer)
-        if outcome.completion is not None:
-            text = outcome.completion.to_json()
-            assert strict(json.loads(text)) == strict(outcome.completion.to_dict())
-            assert type(outcome.completion).from_json(text) == outcome.completion
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_official_type_accepts_it(name: str) -> None:
-    allowed = "|".join(NOT_OPENAI)
-    places = refused(HERE / f"{name}.sse")
+@each_stream
+def test_the_official_type_accepts_it(stream: Stream) -> None:
+    allowed = "|".join(f"({pattern})" for pattern in REFUSED[stream.protocol])
+    places = refused(stream)
     assert [place for place in places if not re.fullmatch(allowed, place)] == []
 
 
-def test_each_exception_is_needed() -> None:
-    places = [place for path in STREAMS for place in refused(path)]
-    for pattern in NOT_OPENAI:
-        assert any(re.fullmatch(pattern, place) for place in places)
+@pytest.mark.parametrize("protocol", REFUSED)
+def test_each_exception_is_needed(protocol: str) -> None:
+    streams = [stream for stream in STREAMS if stream.protocol == protocol]
+    places = [place for stream in streams for place in refused(stream)]
+    for pattern in REFUSED[protocol]:
+        assert any(re.fullmatch(pattern, place) for place in places), pattern
 
 
-def test_the_readme_lists_what_is_there() -> None:
-    listed = re.findall(
-        r"^\| `(\w+/[\w-]+)` \|", (HERE / "README.md").read_text(), re.MULTILINE
-    )
-    assert sorted(listed) == sorted(NAMES)
-    # Every answer has its stream, in the other protocols too.
+# --- The lists ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["", *LISTS])
+def test_the_readme_lists_what_is_there(folder: str) -> None:
+    readme = (HERE / folder / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w/-]+)` \|", readme, re.MULTILINE)
+    if not folder:  # the keys of an answer stand there as well
+        listed = [name for name in listed if "/" in name]
+    there = [stream.name for stream in STREAMS if stream.list == folder]
+    within = [name.removeprefix(folder).removeprefix("/") for name in there]
+    assert sorted(name.removeprefix(f"{folder}/") for name in listed) == sorted(within)
+
+
+def test_every_answer_has_its_stream() -> None:
     answers = {path.with_suffix("") for path in HERE.rglob("*.json")}
-    assert answers == {path.with_suffix("") for path in HERE.rglob("*.sse")}
+    assert answers == {HERE / stream.name for stream in STREAMS}

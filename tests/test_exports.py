@@ -73,6 +73,7 @@ def test_what_may_be_raised_is_documented() -> None:
     for function in (
         *(unstream.fold, unstream.afold, unstream.fold_chunks, unstream.Outcome.unwrap),
         *(unstream.Accumulator.feed, unstream.Accumulator.add, sse.Decoder.feed),
+        *(unstream.Accumulator.events, unstream.events, unstream.partial_json),
         *(usage.ask, usage.Filter.feed),
     ):
         assert "aises" in (function.__doc__ or ""), function.__qualname__

@@ -27,7 +27,9 @@ from unstream import (
     fold,
     fold_chunks,
 )
+from unstream._detect import load
 from unstream.chat import PROTOCOL
+from unstream.sse import Decoder
 
 STOP = chunk({}, finish_reason="stop")
 GOOD = stream({"id": "c1", **chunk({"content": "hi"})}, STOP)
@@ -295,3 +297,33 @@ def test_the_client_of_openai_accepts_the_result() -> None:
     accepted = OpenAICompletion.model_validate(plain)
     assert accepted.to_dict() == plain
     assert OpenAICompletion.model_validate(fold(GOOD).to_dict()).choices
+
+
+# --- The objects of the official clients ----------------------------------------------
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "module", "kind"),
+    [
+        ("chat", "hello", "openai.types.chat", "ChatCompletionChunk"),
+        ("messages", "messages", "anthropic.types", "RawMessageStreamEvent"),
+        ("gemini", "gemini", "google.genai.types", "GenerateContentResponse"),
+    ],
+)
+def test_the_objects_of_a_client_fold_like_their_bytes(
+    name: str, file: str, module: str, kind: str
+) -> None:
+    official = pytest.importorskip(module)
+    pydantic = pytest.importorskip("pydantic")
+    read = pydantic.TypeAdapter(getattr(official, kind)).validate_json
+    body = (EXAMPLES / f"{file}.sse").read_bytes()
+    sent = [event.data for event in Decoder().feed(body)]
+    chunks = [read(data) for data in sent if b"ping" not in data and data != b"[DONE]"]
+    protocol = load(name)
+    found = json.loads(fold_chunks(chunks, protocol=protocol).to_json())
+    want = fold([body], protocol=protocol).to_json()
+    if name == "gemini":  # its client writes bytes in the other alphabet of base64
+        want = want.replace(b"CsUBAb4+9vtQ", b"CsUBAb4-9vtQ")
+    assert found == json.loads(want)

@@ -1,12 +1,10 @@
 """What holds of every stream: the promises of the README, as laws."""
 
-import gc
 import json
-import time
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pytest
@@ -15,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.strategies import (
     Json,
+    check_looks,
     check_saved,
     chunk,
     chunk_lists,
+    cost,
     cut,
     fold_plainly,
     fold_reads,
@@ -30,6 +30,7 @@ from tests.strategies import (
     strict,
     usages,
     values,
+    vandalise,
 )
 from unstream import (
     Accumulator,
@@ -40,7 +41,6 @@ from unstream import (
     ForeignStream,
     LimitExceeded,
     Limits,
-    Logprobs,
     Outcome,
     ProviderError,
     StreamError,
@@ -81,41 +81,10 @@ def test_no_road_changes_anything(body: bytes, into: list[int], bounds: Limits) 
 # --- Looking --------------------------------------------------------------------------
 
 
-def vandalise(value: Any) -> None:
-    """Change everything that can be changed in place."""
-    if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            vandalise(getattr(value, name))
-            setattr(value, name, None)
-    elif isinstance(value, Logprobs):
-        value.lists.clear()
-    elif isinstance(value, dict):
-        for inner in value.values():
-            vandalise(inner)
-        value.clear()
-        value["vandal"] = 1
-    elif isinstance(value, list):
-        for inner in value:
-            vandalise(inner)
-        value.append("vandal")
-
-
 @given(streams, sizes, limits)
 def test_looking_does_not_disturb(body: bytes, into: list[int], bounds: Limits) -> None:
     unseen = fold_reads([body], limits=bounds)
-    accumulator = Accumulator(limits=bounds)
-    accumulator.snapshot()
-    last = ""
-    for data in cut(body, into):
-        accumulator.feed(data)
-        seen = accumulator.snapshot()
-        told = repr(seen)
-        if seen is not None and told != last:
-            last = told
-            seen.to_dict()
-            vandalise(seen)
-            assert repr(accumulator.snapshot()) == told
-    assert repr(accumulator.finish()) == repr(unseen)
+    check_looks(cut(body, into), unseen, limits=bounds)
 
 
 @given(streams, sizes)
@@ -531,19 +500,6 @@ def plain_of(outcome: Outcome[ChatCompletion]) -> dict[str, Json]:
 # A ratio of two sizes of the same work, because a stopwatch against a constant tells
 # more about the machine. Ten times the work may cost sixteen times the time, which
 # leaves room for caches and growing lists; what is quadratic costs a hundred times.
-
-
-def cost(work: Callable[[], object]) -> float:
-    best = float("inf")
-    gc.disable()  # its passes depend on what other tests left behind
-    try:
-        for _ in range(3):
-            start = time.process_time()
-            work()
-            best = min(best, time.process_time() - start)
-    finally:
-        gc.enable()
-    return best
 
 
 def growth(work: Callable[[list[bytes]], object], reads: list[bytes]) -> float:

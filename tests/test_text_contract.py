@@ -11,6 +11,7 @@ import pytest
 
 import unstream
 import unstream.text
+from tests.strategies import strict
 from unstream import Accumulator, Outcome
 
 Json: TypeAlias = Any
@@ -69,15 +70,6 @@ def outcomes(*stream: bytes) -> Iterator[Outcome[Any]]:
         for start in range(0, len(data), step):
             accumulator.feed(data[start : start + step])
         yield accumulator.finish()
-
-
-def strict(value: Json) -> Json:
-    """Tell true from 1, which Python does not."""
-    if isinstance(value, dict):
-        return {key: strict(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [strict(inner) for inner in value]
-    return ("boolean", value) if isinstance(value, bool) else value
 
 
 def shown(outcome: Outcome[Any]) -> Row:

@@ -211,6 +211,18 @@ def test_chunks_have_times_as_well() -> None:
     assert (timing.first_reasoning, timing.first_text, timing.feeds) == (2, 3, 3)
 
 
+def test_events_and_times_go_together() -> None:
+    clock = Clock()
+    accumulator = Accumulator(clock=clock, events=True)
+    for text in ("", "a", "b"):
+        clock.now += 1
+        accumulator.feed(said(text))
+    assert accumulator.events()
+    timing = accumulator.finish().timing
+    assert timing is not None
+    assert (timing.first_text, timing.feeds, timing.last_event) == (2, 3, 3)
+
+
 def test_a_rate_is_of_the_usage_that_was_sent_and_never_a_guess() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 30, "total_tokens": 31}
     last = stream(chunk({}, usage=usage))

@@ -1,6 +1,12 @@
 """The public API as a type checker sees it; checked by mypy, never run."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Generator,
+    Iterator,
+    Sequence,
+)
 from typing import Any, assert_type
 
 import httpx
@@ -67,6 +73,35 @@ def other_protocols(reads: Iterator[bytes], chunks: list[dict[str, Any]]) -> Non
     assert_type(accumulator, unstream.Accumulator[unstream.text.TextCompletion])
     assert_type(accumulator.finish().unwrap(), unstream.text.TextCompletion)
     unstream.Accumulator(protocol="text")  # type: ignore[call-overload]
+
+
+def live(reads: Iterator[bytes], accumulator: unstream.Accumulator[Any]) -> str:
+    assert_type(accumulator.feed(b""), Sequence[unstream.Event])
+    assert_type(accumulator.add({}), Sequence[unstream.Event])
+    assert_type(accumulator.events(), list[unstream.Event])
+    unstream.Accumulator(protocol=unstream.text.PROTOCOL, events=True)
+    assert_type(unstream.events(b""), Generator[unstream.Event, None, None])
+    unstream.events(reads, protocol=unstream.ANY, limits=unstream.Limits())
+    unstream.events("text")  # type: ignore[arg-type]
+    for event in unstream.events(reads):
+        match event:
+            case unstream.TextDelta(choice=choice, position=position, text=text):
+                assert_type((choice, position, text), tuple[int, int, str])
+            case unstream.CallFinished(call=call):
+                assert_type(call, unstream.Call)
+            case unstream.CallRevised(call=revised):
+                assert_type(revised, unstream.Call | None)
+            case unstream.Ended(record=record):
+                assert_type(record, unstream.Record)
+                assert_type(event.outcome, unstream.Outcome[Any])
+    return str(unstream.partial_json("{", strings="drop"))
+
+
+async def live_later(reads: AsyncIterator[bytes]) -> None:
+    assert_type(unstream.aevents(reads), AsyncGenerator[unstream.Event, None])
+    async for event in unstream.aevents(reads, protocol=unstream.messages.PROTOCOL):
+        assert_type(event, unstream.Event)
+    unstream.aevents(b"")  # type: ignore[arg-type]
 
 
 def step_by_step() -> None:

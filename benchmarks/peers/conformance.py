@@ -1,13 +1,13 @@
 """Count how many of the hand-written conformance streams a peer gets right.
 
-Compared is what `_essence` says; the usage only where one was sent, as a peer may
+Compared is what `_ESSENCES` take; the usage only where one was sent, as a peer may
 estimate it. Left out is where raising is an answer too: what reports an error, holds
-nothing or has a payload that is no chunk; and what no peer aims at: bodies that are no
-streams, and values of types that no server sends.
+nothing or has a payload that is no object of the protocol; and what no peer aims at:
+bodies that are no event streams, and values of types that no server sends.
 """
 
-import json
 import logging
+import re
 import resource
 import warnings
 from collections.abc import Iterator
@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.peers.peers import Completion, Loaded
+from tests.handwritten import STREAMS
 
-__all__ = ["Score", "cases", "score"]
+__all__ = ["Score", "cases", "faults", "score"]
 
-FOLDER: Final = Path(__file__).parents[2] / "tests" / "conformance"
 _ROOM: Final = 2**30
 _ENDINGS: Final = {"complete", "truncated"}
-_LEFT_OUT: Final = {"bodies", "types"}
+_LEFT_OUT: Final = re.compile(
+    r"(^|/)(bodies|types)/|^gemini/objects|^responses/(body|wrong-types)"
+)
 
 
 class Score(NamedTuple):
@@ -33,19 +35,20 @@ class Score(NamedTuple):
     raised: list[str]
 
 
-def cases(folder: Path = FOLDER) -> dict[str, tuple[bytes, Any]]:
-    """Return the streams of chat completions and their answers, by name."""
+def cases(protocol: str = "chat") -> dict[str, tuple[bytes, Any]]:
+    """Return the streams of a protocol and their answers, by name."""
     found = {}
-    for path in sorted(folder.rglob("*.sse")):
-        answer = path.with_suffix(".json")
-        if path.parent.name in _LEFT_OUT or not answer.exists():
-            continue
-        expected = json.loads(answer.read_bytes())
-        completion = expected["completion"]
-        is_sound = expected["ending"] in _ENDINGS and not expected["n_malformed"]
-        if completion and is_sound and "protocol" not in expected:
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            found[name] = path.read_bytes(), completion
+    for stream in STREAMS:
+        answer = stream.answer
+        if (
+            stream.protocol == protocol
+            and answer["completion"]
+            and answer["ending"] in _ENDINGS
+            and not answer["n_malformed"]
+            and not _LEFT_OUT.search(stream.name)
+            and b"data:" in stream.data
+        ):
+            found[stream.name] = stream.data, answer["completion"]
     return found
 
 
@@ -66,33 +69,38 @@ def _bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def score(peer: Loaded, streams: dict[str, tuple[bytes, Any]]) -> Score:
+def score(
+    peer: Loaded, streams: dict[str, tuple[bytes, Any]], protocol: str = "chat"
+) -> Score:
     """Run a peer over the streams, each in one feed."""
     result = Score([], [], [])
     logging.disable(logging.CRITICAL)
     with warnings.catch_warnings(), _bounded():
         warnings.simplefilter("ignore")
-        for name, (stream, completion) in streams.items():
+        for name, (stream, answer) in streams.items():
             try:
                 with redirect_stdout(None):  # litellm prints where it knows no model
-                    got = _essence(peer.read(peer.fold([stream])))
+                    wrong = faults(peer.read(peer.fold([stream])), answer, protocol)
             except Exception:  # noqa: BLE001 - a peer may raise what it likes
                 result.raised.append(name)
                 continue
-            want = _essence(completion)
-            same = got == want if want[1] is not None else got[0] == want[0]
-            (result.right if same else result.wrong).append(name)
+            (result.wrong if wrong else result.right).append(name)
     logging.disable(logging.NOTSET)
     return result
 
 
-def _essence(completion: Completion) -> Any:
-    """Return what the correctness column compares, and nothing else.
+def faults(completion: Completion, answer: Completion, protocol: str) -> list[str]:
+    """Name the parts of the answer that a completion has wrong, of those compared.
 
-    Of each choice its index, the content, the finish_reason and the tool calls' ids,
-    names and arguments; of the usage the total. What is absent is an empty text, and
-    absent tool calls are none.
+    What is absent is an empty text, and absent calls are none.
     """
+    (got, used), (want, tokens) = map(_ESSENCES[protocol], (completion, answer))
+    wrong = [part for part in want if (got[part] or None) != (want[part] or None)]
+    return wrong + ["usage"] * (tokens is not None and used != tokens)
+
+
+def _chat(completion: Completion) -> tuple[dict[str, Any], Any]:
+    """Take of each choice index, content, finish_reason and calls; all tokens."""
     choices = []
     for choice in completion.get("choices") or ():
         message = choice.get("message") or {}
@@ -100,7 +108,7 @@ def _essence(completion: Completion) -> Any:
         content, reason = message.get("content") or "", choice.get("finish_reason")
         choices.append((choice.get("index") or 0, content, reason or None, calls))
     total = (completion.get("usage") or {}).get("total_tokens")
-    return sorted(choices, key=lambda choice: choice[0]), total
+    return {"choices": sorted(choices, key=lambda choice: choice[0])}, total
 
 
 def _calls(message: Completion) -> list[tuple[Any, Any, Any]]:
@@ -113,3 +121,51 @@ def _calls(message: Completion) -> list[tuple[Any, Any, Any]]:
             body = call.get("function") or {}
             calls.append((call.get("id"), body.get("name"), body.get("arguments")))
     return calls
+
+
+def _messages(message: Completion) -> tuple[dict[str, Any], Any]:
+    """Take of each block its type, texts, signature, id, name, input; output tokens."""
+    keys = ("text", "thinking", "signature", "data", "id", "name", "input")
+    blocks = [
+        (block.get("type"), *(block.get(key) or None for key in keys))
+        for block in message.get("content") or ()
+    ]
+    said = {"content": blocks, "stop_reason": message.get("stop_reason")}
+    return said, (message.get("usage") or {}).get("output_tokens")
+
+
+def _responses(response: Completion) -> tuple[dict[str, Any], Any]:
+    """Take the status, and of each item its type, texts, name, input; all tokens."""
+    output = []
+    for item in response.get("output") or ():
+        parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
+        texts = [part.get("text") or part.get("refusal") for part in parts]
+        keys = ("call_id", "name", "arguments", "input", "code", "encrypted_content")
+        values = [item.get(key) or None for key in keys]
+        output.append((item.get("type"), [text or "" for text in texts], *values))
+    said = {"output": output, "status": response.get("status")}
+    return said, (response.get("usage") or {}).get("total_tokens")
+
+
+def _gemini(response: Completion) -> tuple[dict[str, Any], Any]:
+    """Take of each candidate its texts, thoughts, calls, finishReason; all tokens."""
+    candidates = []
+    for candidate in response.get("candidates") or ():
+        parts = (candidate.get("content") or {}).get("parts") or ()
+        texts = ["", ""]
+        for part in parts:
+            texts[bool(part.get("thought"))] += part.get("text") or ""
+        calls = [part["functionCall"] for part in parts if part.get("functionCall")]
+        made = [(call.get("name"), call.get("args") or {}) for call in calls]
+        reason = candidate.get("finishReason")
+        candidates.append((candidate.get("index") or 0, *texts, made, reason))
+    total = (response.get("usageMetadata") or {}).get("totalTokenCount")
+    return {"candidates": candidates}, total
+
+
+_ESSENCES: Final = {
+    "chat": _chat,
+    "messages": _messages,
+    "responses": _responses,
+    "gemini": _gemini,
+}

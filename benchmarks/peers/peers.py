@@ -20,7 +20,16 @@ import msgspec
 from benchmarks import measure
 from unstream import ChatCompletion, Outcome
 
-__all__ = ["PEERS", "Completion", "Loaded", "Peer", "load", "versions"]
+__all__ = [
+    "CLAUDE_TAP",
+    "PEERS",
+    "Bytes",
+    "Completion",
+    "Loaded",
+    "Peer",
+    "load",
+    "versions",
+]
 
 Fold = Callable[[Iterable[bytes]], Any]
 Completion = dict[str, Any]
@@ -147,7 +156,7 @@ def _called(call: _ToolCall, pieces: list[str]) -> Completion:
     return {"id": call.id, "type": "function", "function": function}
 
 
-class _Response:
+class Bytes:
     """Stand in for a client's response: what the decoders call, without a network."""
 
     def __init__(self, feeds: Iterable[bytes]) -> None:
@@ -172,7 +181,7 @@ def _dicts() -> Loaded:
     def fold(feeds: Iterable[bytes]) -> Completion:
         whole: Completion = {}
         choices: dict[int, Completion] = {}
-        for event in source(_Response(feeds)).iter_sse():
+        for event in source(Bytes(feeds)).iter_sse():
             if not event.data or event.data == "[DONE]":
                 continue
             chunk = json.loads(event.data)
@@ -228,7 +237,7 @@ def _openai_chunks() -> Callable[[Iterable[bytes]], Iterator[Any]]:
     client = openai.OpenAI(api_key="none")
     stream = openai.Stream
     return lambda feeds: iter(
-        stream(cast_to=chunk, response=_Response(feeds), client=client)
+        stream(cast_to=chunk, response=Bytes(feeds), client=client)
     )
 
 
@@ -366,11 +375,14 @@ def _generation(whole: Any) -> Completion:
 _LANGCHAIN: Final = ("langchain-core", "langchain-openai", "openai")
 _OPENINFERENCE: Final = ("openinference-instrumentation-openai", "openai")
 
+# It folds whatever the protocol is.
+CLAUDE_TAP: Final = Peer("claude-tap SSEReassembler", ("claude-tap",), _claude_tap)
+
 PEERS: Final = (
     Peer("unstream", ("unstream", "msgspec"), _unstream),
     Peer("naive msgspec fold", ("msgspec",), _naive),
     Peer("httpx-sse + json + dict merge", ("httpx-sse",), _dicts),
-    Peer("claude-tap SSEReassembler", ("claude-tap",), _claude_tap),
+    CLAUDE_TAP,
     Peer("openinference accumulator", _OPENINFERENCE, _openinference),
     Peer("openai ChatCompletionStreamState", ("openai",), _openai),
     Peer("litellm stream_chunk_builder", ("litellm",), _litellm),

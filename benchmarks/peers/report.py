@@ -1,7 +1,8 @@
 """Write RESULTS.md and chart.svg: what is claimed about speed, beside the peers.
 
 `python -m benchmarks.peers.report [--quick] [--into FOLDER]`; a full run takes half an
-hour. A peer that is not installed is named and left out.
+hour. `--protocols` prints what concerns the protocols beside chat completions, which
+takes minutes, and writes nothing. A peer that is not installed is named and left out.
 """
 
 import argparse
@@ -13,14 +14,18 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from functools import partial
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from benchmarks import bare, bars, scale
-from benchmarks.measure import FEEDS, Figure, Spread, cpu, feeds, pair
+from benchmarks.measure import FEEDS, Figure, Spread, build, cpu, feeds, pair
 from benchmarks.peers import chart, conformance
-from benchmarks.peers.peers import PEERS, Loaded, load, versions
-from tests.shapes import SHAPES, build
+from benchmarks.peers.peers import PEERS, Loaded, Peer, load, versions
+from benchmarks.peers.protocols import PROTOCOLS
+from tests import protocol_shapes
+from tests.shapes import SHAPES
 
 __all__ = ["main"]
 
@@ -45,30 +50,29 @@ def main() -> None:
     """Measure, then write both files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--protocols", action="store_true", help="print those alone")
     parser.add_argument("--into", type=Path, default=HERE, help="where to write")
     arguments = parser.parse_args()
     quick = arguments.quick
     rounds = 3 if quick else 9
-    peers: Peers = {}
-    missing = []
-    for peer in PEERS:
-        loaded = load(peer)
-        if loaded is None:
-            missing.append(peer.name)
-        else:
-            peers[peer.name] = loaded
+    peers = _loaded(PEERS)
+    others = {protocol: _loaded(known) for protocol, known in PROTOCOLS.items()}
     # What the peers' imports left is no part of any fold, but every full collection
     # would walk it.
     gc.collect()
     gc.freeze()
+    if arguments.protocols:
+        print(_protocols(others, rounds))
+        return
     speed, charted = _speed(peers, rounds)
     sections = [
-        _heading(missing, rounds),
+        _heading(rounds),
         speed,
         _correctness(peers),
         _growth(peers, quick=quick),
         _feeds(peers, rounds),
         _memory(peers, quick=quick),
+        _protocols(others, rounds),
         _ours(rounds, quick=quick),
     ]
     arguments.into.mkdir(parents=True, exist_ok=True)
@@ -77,11 +81,19 @@ def main() -> None:
     chart.draw(arguments.into / "chart.svg", charted, note)
 
 
-def _heading(missing: list[str], rounds: int) -> str:
+def _loaded(known: Iterable[Peer]) -> Peers:
+    found = ((peer.name, load(peer)) for peer in known)
+    return {name: loaded for name, loaded in found if loaded is not None}
+
+
+def _heading(rounds: int) -> str:
     found: dict[str, str] = {}
-    for peer in PEERS:
-        if peer.name not in missing:
+    missing = {}
+    for peer in (*PEERS, *chain(*PROTOCOLS.values())):
+        try:
             found |= versions(peer)
+        except metadata.PackageNotFoundError:
+            missing[peer.name] = peer
     payloads = bare.payloads(build("text, padded", _MORE).stream)
     once = Spread.of(cpu(lambda: bare.decode(payloads)) for _ in range(rounds)).median
     nanoseconds = once / len(payloads) * 1e9
@@ -181,9 +193,14 @@ def _time(
     """Time a peer on a shape; where the answer is wrong, say what is."""
     shape = build(name, chunks)
     work = partial(peer.fold, feeds(shape, way))
-    if wrong := shape.faults(peer.read(work())):
+    completion = peer.read(work())
+    if isinstance(shape, protocol_shapes.Shape):  # a peer has keys of its own
+        wrong = conformance.faults(completion, shape.answer, shape.protocol)
+    else:
+        wrong = shape.faults(completion)
+    if wrong:
         return "wrong: " + ", ".join(f"`{part}`" for part in wrong), None
-    found = pair(work, [shape.stream], rounds)
+    found = pair(work, [shape.stream], rounds, shape.protocol)
     return _range(found) + " ⁴" * (chunks == _FEWER), found.median
 
 
@@ -225,6 +242,46 @@ def _correctness(peers: Peers) -> str:
         + "\n\n<details><summary>Not right</summary>\n\n"
         + "\n".join(missed)
         + "\n\n</details>"
+    )
+
+
+# --- The other protocols --------------------------------------------------------------
+
+
+def _protocols(peers: dict[str, Peers], rounds: int) -> str:
+    """Time the peers of each protocol on its shapes, and count where they are right."""
+    parts = []
+    for protocol, known in peers.items():
+        shapes = [name for name in protocol_shapes.SHAPES if name.startswith(protocol)]
+        streams = conformance.cases(protocol)
+        rows, missed = [], []
+        for name, peer in known.items():
+            found = conformance.score(peer, streams, protocol)
+            times = [_time(peer, shape, _CHUNKS, rounds)[0] for shape in shapes]
+            rows.append([name, *times, *(f"{len(part)}" for part in found)])
+            if names := sorted([*found.wrong, *found.raised]):
+                missed.append(f"- {name}: " + ", ".join(f"`{each}`" for each in names))
+            _say(*rows[-1])
+        parts.append(
+            f"### {protocol}: {len(streams)} streams\n\n"
+            + _table(["", *shapes, "right", "wrong", "raised"], rows)
+            + "\n\n<details><summary>Not right</summary>\n\n"
+            + "\n".join(missed)
+            + "\n\n</details>"
+        )
+    return (
+        "## Other protocols\n\n"
+        f"As above: bare decodes an event, {_CHUNKS:,} events in feeds of 64 KiB, and"
+        " how many streams of the conformance set are right. Compared are texts, calls,"
+        " signatures, how it ended, and the total of the usage (Messages: the tokens of"
+        " the output). openai-python is asked for its snapshot where no"
+        " `response.completed` came; Google's client has nothing that folds a stream,"
+        " and of the old text completions we know no peer.\n\n"
+        + "\n\n".join(parts)
+        + "\n\nThe shapes:\n\n"
+        + "\n".join(
+            f"- `{name}`: {what}" for name, what in protocol_shapes.SHAPES.items()
+        )
     )
 
 

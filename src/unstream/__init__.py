@@ -1,11 +1,18 @@
 """Fold a streamed answer of a language model back into the complete one."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unstream._accumulator import Accumulator
 from unstream._detect import ANY, detect
 from unstream._exchange import Exchange
-from unstream._folding import afold, afold_chunks, fold, fold_chunks
+from unstream._folding import (
+    aevents,
+    afold,
+    afold_chunks,
+    events,
+    fold,
+    fold_chunks,
+)
 from unstream._outcome import (
     Arguments,
     Call,
@@ -23,6 +30,7 @@ from unstream._outcome import (
     Tokens,
     TruncatedStream,
 )
+from unstream._partial import partial_json
 from unstream._tee import atee, tee
 from unstream._timing import Gaps, Timing
 from unstream.chat import (
@@ -40,18 +48,46 @@ from unstream.chat import (
     Usage,
 )
 
+if TYPE_CHECKING:
+    from unstream._events import (
+        ArgumentsDelta,
+        CallFinished,
+        CallRevised,
+        CallStarted,
+        ChoiceFinished,
+        ChoiceReopened,
+        Ended,
+        ErrorReported,
+        Event,
+        ReasoningDelta,
+        RefusalDelta,
+        Replaced,
+        StartedOver,
+        TextDelta,
+        UsageReported,
+    )
+
 __all__ = [
     "ANY",
     "Accumulator",
     "Annotation",
     "Arguments",
+    "ArgumentsDelta",
     "Audio",
     "Call",
+    "CallFinished",
+    "CallRevised",
+    "CallStarted",
     "ChatCompletion",
     "Choice",
+    "ChoiceFinished",
+    "ChoiceReopened",
     "Custom",
     "EmptyStream",
+    "Ended",
     "Ending",
+    "ErrorReported",
+    "Event",
     "Exchange",
     "ForeignStream",
     "Function",
@@ -63,9 +99,14 @@ __all__ = [
     "Note",
     "Outcome",
     "ProviderError",
+    "ReasoningDelta",
     "Record",
+    "RefusalDelta",
+    "Replaced",
+    "StartedOver",
     "StreamError",
     "StreamFinished",
+    "TextDelta",
     "Timing",
     "TokenLogprob",
     "Tokens",
@@ -73,12 +114,16 @@ __all__ = [
     "TopLogprob",
     "TruncatedStream",
     "Usage",
+    "UsageReported",
+    "aevents",
     "afold",
     "afold_chunks",
     "atee",
     "detect",
+    "events",
     "fold",
     "fold_chunks",
+    "partial_json",
     "tee",
 ]
 
@@ -102,6 +147,10 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module  # noqa: PLC0415 - as rarely needed
 
         return import_module(f"unstream.{name}")
+    if name in __all__:
+        from unstream import _events  # noqa: PLC0415 - as rarely needed
+
+        return getattr(_events, name)
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - takes 10 ms
 

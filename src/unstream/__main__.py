@@ -118,6 +118,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="print what was odd, one line each, in place of the answer",
     )
+    shape.add_argument(
+        "--follow",
+        action="store_true",
+        help="show the answer while it comes, and its tool calls, then a line about it",
+    )
     parser.add_argument("--pretty", action="store_true", help="indent the JSON")
     parser.add_argument(
         "--protocol",
@@ -135,8 +140,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version)
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.pretty and (arguments.text or arguments.check):
-        other = "--text" if arguments.text else "--check"
+    others = [name for name in ("text", "check", "follow") if getattr(arguments, name)]
+    if arguments.pretty and others:
+        other = f"--{others[0]}"
         parser.error(f"argument --pretty: not allowed with argument {other}")
     return arguments
 
@@ -174,6 +180,10 @@ def _run(arguments: argparse.Namespace) -> int:
         try:
             if error is not None:
                 raise error
+            if arguments.follow:
+                outcome = _follow(name, protocol, arguments.limit)
+                status = max(status, _CODES[outcome.ending])
+                continue
             outcome = _fold(name, protocol, arguments.limit)
         except OSError as failed:
             why = failed.strerror or str(failed)
@@ -209,6 +219,13 @@ def _fold(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
     for data in _input.as_events(watched(), protocol):
         accumulator.feed(data)
     return msgspec.structs.replace(accumulator.finish(), n_bytes=size)
+
+
+def _follow(name: str, protocol: Protocol[Any], limits: Limits) -> Outcome[Any]:
+    from unstream._follow import follow  # noqa: PLC0415 - rich takes 50 ms
+
+    pieces = _input.as_events(_input.read(name), protocol)
+    return follow(pieces, protocol, limits, sys.stdout)
 
 
 def _reason(outcome: Outcome[Any]) -> str | None:

@@ -6,9 +6,10 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from itertools import accumulate, islice, takewhile
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
 from unstream._fast import FastPath
@@ -18,6 +19,10 @@ from unstream._protocol import Fold, Protocol
 from unstream._timing import Timing, Watch
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
+
+if TYPE_CHECKING:
+    from unstream._events import Event as LiveEvent
+    from unstream._live import Log
 
 __all__ = ["Accumulator"]
 
@@ -55,7 +60,8 @@ class Accumulator(Generic[T]):
     The result depends on the concatenation of what was fed, not on the cuts. Keywords:
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
-    speed and nothing else; `clock`, a function that returns seconds such as
+    speed and nothing else; `events=True` lets `feed` and `add` return what is new, as
+    events, see `events`; `clock`, a function that returns seconds such as
     `time.monotonic`, sets `Outcome.timing`. It is called once for each feed, at the
     beginning and at the end. Raises TypeError for arguments of other types.
     """
@@ -70,6 +76,7 @@ class Accumulator(Generic[T]):
         "_fold",
         "_held",
         "_limits",
+        "_log",
         "_most",
         "_n_bytes",
         "_n_malformed",
@@ -84,6 +91,7 @@ class Accumulator(Generic[T]):
         *,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> None: ...
     @overload
@@ -93,6 +101,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[T],
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> None: ...
     def __init__(
@@ -101,6 +110,7 @@ class Accumulator(Generic[T]):
         protocol: Protocol[Any] = PROTOCOL,
         limits: Limits | None = None,
         fast: bool = True,
+        events: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """Begin a stream of a protocol."""
@@ -117,14 +127,16 @@ class Accumulator(Generic[T]):
             raise TypeError(f"clock is a function such as time.monotonic, not {kind}")
         self._limits = limits
         self._watch = None if clock is None else Watch(clock)
-        self._fast = FastPath() if fast else None
+        # What is told of each event is told when it came, not of many at once.
+        self._log: Log | None = _begin_log() if events else None
+        self._fast = FastPath() if fast and not events else None
         # What finds out the protocol, until it is found.
         self._detector: Detector | None = None
         if protocol is ANY:
             self._detector, protocol = Detector(), PROTOCOL
         self._begin(protocol)
         self._held: list[bytes] = []
-        self._most = _HELD  # as many as are held at a time
+        self._most = 1 if events else _HELD  # as many as are held at a time
         # The input so far, while it may be one JSON object instead of events.
         self._body: bytearray | None = bytearray()
         self._first = b""  # what the stream began with
@@ -135,23 +147,25 @@ class Accumulator(Generic[T]):
 
     def _begin(self, protocol: Protocol[Any]) -> None:
         self._protocol = protocol
-        self._fold: Fold[T] = protocol.fold(self._limits)
+        limits, log = self._limits, self._log
+        self._fold: Fold[T] = (
+            protocol.fold(limits) if log is None else _begin_live(protocol, limits, log)
+        )
         if self._watch is not None:
             self._fold.listens = True
-        self._decoder = protocol.framing(
-            limit=self._limits.event_bytes, error_field=True
-        )
+        self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
         n_bytes = self._n_bytes + sum(map(len, self._held))
         state = "open" if self._outcome is None else self._outcome.ending
         return f"<Accumulator {self._protocol.name}: {state}, {n_bytes} bytes>"
 
-    def feed(self, data: BytesLike) -> None:
+    def feed(self, data: BytesLike) -> Sequence["LiveEvent"]:
         """Take the next bytes of the stream, bytes-like, cut anywhere.
 
-        Nothing that the stream contains raises; `finish` tells. Raises TypeError where
-        `data` is not bytes-like, StreamFinished after `finish`.
+        Return the events that this brought; none unless they were asked for. Nothing
+        that the stream contains raises; `finish` tells. Raises TypeError where `data`
+        is not bytes-like, StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("fed after finish: a stream has an accumulator")
@@ -165,13 +179,17 @@ class Accumulator(Generic[T]):
             watch.stamps.append(watch.clock())
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
+            if self._log is not None:
+                return self._log.take()
+        return ()
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: Any) -> Sequence["LiveEvent"]:
         """Take a chunk that was parsed already, in place of its bytes.
 
         A mapping, or an object that makes one by `model_dump()` (pydantic, as in
-        `openai`) or `to_dict()`. Raises TypeError for anything else, StreamFinished
-        after `finish`.
+        `openai`, `anthropic` and `google.genai`) or `to_dict()`; or a message of a
+        WebSocket, parsed. Return what `feed` does. Raises TypeError for anything else,
+        StreamFinished after `finish`.
         """
         if self._outcome is not None:
             raise StreamFinished("added after finish: a stream has an accumulator")
@@ -194,6 +212,17 @@ class Accumulator(Generic[T]):
             times = watch.take()
             watch.meet("first_byte", times[0])
             self._note_times(watch, times, [1], before)
+        return () if self._log is None else self._log.take()
+
+    def events(self) -> list["LiveEvent"]:
+        """Return the events that no call returned yet.
+
+        After `finish` these are the last of the stream, `Ended` the very last. Raises
+        TypeError for an accumulator that was made without `events=True`.
+        """
+        if self._log is None:
+            raise TypeError("no events were asked for: Accumulator(events=True) does")
+        return self._log.take()
 
     @property
     def has_content(self) -> bool:
@@ -219,17 +248,20 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
+            before = self._fold.n_events
             if self._detector is not None:
                 self._decide(self._detector.close())
             # Most streams end between two events, with nothing left to take.
             if not self._is_over() and (
                 self._body is not None or not self._decoder.idle
             ):
-                before = self._fold.n_events
                 self._end()
-                if self._watch is not None:
-                    self._note_times(self._watch, [self._watch.now], [1], before)
+            if self._watch is not None:
+                self._note_times(self._watch, [self._watch.now], [1], before)
             self._outcome = self._judge()
+            if self._log is not None:
+                live: Any = self._fold
+                live.end(self._outcome)
         return self._outcome
 
     # --- Blocks -----------------------------------------------------------------------
@@ -584,6 +616,21 @@ class Accumulator(Generic[T]):
 _LIMITS: Final = Limits()
 
 
+def _begin_log() -> "Log":
+    from unstream._live import Log  # noqa: PLC0415 - most ask for no events
+
+    return Log()
+
+
+def _begin_live(protocol: Protocol[Any], limits: Limits, log: "Log") -> Fold[Any]:
+    """Return the fold that tells its events to a log."""
+    module, _, name = protocol.live.partition(":")
+    if not name:
+        raise TypeError(f"the protocol {protocol.name} tells no events: see `live`")
+    fold: Fold[Any] = getattr(import_module(module), name)(limits, log)
+    return fold
+
+
 def _join(feeds: list[bytes], times: list[float]) -> tuple[list[bytes], list[float]]:
     """Join feeds without a line end, in which no event ended, to the one behind."""
     joined, ends, start = [], [], 0
@@ -639,7 +686,9 @@ def _mapping(chunk: Any) -> Mapping[str, Json]:
     sent = chunk
     if not isinstance(chunk, Mapping):
         if callable(dump := getattr(chunk, "model_dump", None)):
-            sent = dump(mode="json", exclude_unset=True)
+            # The names of the wire are the aliases, where a model has any (Google's).
+            # Clients put into a field what its type does not say, which it warns of.
+            sent = dump(mode="json", exclude_unset=True, by_alias=True, warnings=False)
         elif callable(dump := getattr(chunk, "to_dict", None)):
             sent = dump()
     if not isinstance(sent, Mapping):

@@ -1,8 +1,14 @@
 """Fold at once: functions from a source to a completion."""
 
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar, overload
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Mapping,
+)
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from unstream._accumulator import Accumulator
 from unstream._outcome import Completion, Ending, Limits
@@ -10,7 +16,19 @@ from unstream._protocol import Protocol
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike
 
-__all__ = ["AsyncSource", "Source", "afold", "afold_chunks", "fold", "fold_chunks"]
+if TYPE_CHECKING:
+    from unstream._events import Event
+
+__all__ = [
+    "AsyncSource",
+    "Source",
+    "aevents",
+    "afold",
+    "afold_chunks",
+    "events",
+    "fold",
+    "fold_chunks",
+]
 
 T = TypeVar("T", bound=Completion)
 
@@ -126,6 +144,65 @@ async def afold_chunks(
     async for chunk in _aiterate(chunks, "fold_chunks"):
         _add(accumulator, chunk)
     return _conclude(accumulator, type(chunk).__name__, incomplete=incomplete)
+
+
+def events(
+    source: Source,
+    *,
+    protocol: Protocol[Any] = PROTOCOL,
+    limits: Limits | None = None,
+) -> Generator["Event", None, None]:
+    """Yield what is new in a stream as it comes, and at last `Ended`, however it ended.
+
+    `source` is what `fold` takes. What it raises is raised, after the last events of
+    what came. Raises TypeError, when it is called, where `source` is something else.
+    """
+    whole = isinstance(source, bytes | bytearray | memoryview)
+    pieces = (source,) if whole else _iterate(source)
+    accumulator = Accumulator(protocol=protocol, limits=limits, events=True)
+    return _events(pieces, accumulator)
+
+
+def _events(
+    source: Iterable[Any], accumulator: Accumulator[Any]
+) -> Generator["Event", None, None]:
+    try:
+        for data in source:
+            yield from accumulator.feed(data)
+    except Exception:
+        accumulator.finish()
+        yield from accumulator.events()
+        raise
+    accumulator.finish()
+    yield from accumulator.events()
+
+
+def aevents(
+    source: AsyncSource,
+    *,
+    protocol: Protocol[Any] = PROTOCOL,
+    limits: Limits | None = None,
+) -> AsyncGenerator["Event", None]:
+    """Do what `events` does for an async iterable of bytes-likes."""
+    accumulator = Accumulator(protocol=protocol, limits=limits, events=True)
+    return _aevents(_aiterate(source, "events"), accumulator)
+
+
+async def _aevents(
+    source: AsyncIterable[Any], accumulator: Accumulator[Any]
+) -> AsyncGenerator["Event", None]:
+    try:
+        async for data in source:
+            for event in accumulator.feed(data):
+                yield event
+    except Exception:
+        accumulator.finish()
+        for event in accumulator.events():
+            yield event
+        raise
+    accumulator.finish()
+    for event in accumulator.events():
+        yield event
 
 
 def _add(accumulator: Accumulator[Any], chunk: Any) -> None:

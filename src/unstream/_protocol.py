@@ -37,13 +37,15 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
     `name` is the name of its module, `claims(sent, name)` says whether a payload, a
     parsed object that came under an event name, is of this protocol by its shape.
     `framing` makes the decoder, with the arguments of `sse.Decoder`: where a body may
-    be something else than an event stream, a subclass of it.
+    be something else than an event stream, a subclass of it. `live` names the fold that
+    tells events, as `module:Class`: a `_live.Live`, imported when it is asked for.
     """
 
     name: str
     fold: Callable[[Limits], "Fold[T]"]
     claims: Callable[[Mapping[str, Json], str], bool]
     framing: Callable[..., Decoder] = Decoder
+    live: str = ""
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -216,14 +218,15 @@ class Fold(Generic[T]):
 
     def has_room(self, data: bytes) -> bool:
         """Say whether the values of a payload may be held; note the limit if not."""
-        if len(data) <= self._light:
+        if len(data) <= self._light or self._weighed[0] is data:
             return True
         for measure in (weigh, weigh_closely):
-            self._weighed = data, (weight := measure(data))
+            weight = measure(data)
             if (
                 self._debt + weight - _EACH * len(data) <= _FREE
                 and self._held + weight <= self.limits.held_bytes
             ):
+                self._weighed = data, weight  # a payload may be read more than once
                 return True
         self.limit = self.limit or "held_bytes"
         return False

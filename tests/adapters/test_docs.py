@@ -1,10 +1,12 @@
 """What docs/embedding.md shows is what happens, with the real libraries."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,9 @@ from typing import Any
 
 import pytest
 
+import unstream
 from tests.adapters.upstream import WAIT, Script, Upstream, events
+from unstream.sse import Decoder
 from unstream.usage import Asked
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +105,36 @@ def test_openai(
     ask(script.url.removesuffix("/chat/completions"))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"{script.url} 200 complete")
+
+
+def test_websockets() -> None:
+    ask = block("websockets")["ask"]
+    from websockets.sync.server import ServerConnection, serve
+
+    body = (ROOT / "examples" / "responses.sse").read_bytes()
+    messages = [event.data.decode() for event in Decoder().feed(body)]
+    asked = []
+
+    def answer(socket: ServerConnection) -> None:
+        asked.append(json.loads(socket.recv()))
+        for message in messages[: asked[-1]["n"]]:
+            socket.send(message)
+
+    outcomes: list[Any] = []
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        for n in (len(messages), 5):
+            seen = [*ask(url, {"model": "m", "n": n}, outcomes.append)]
+            assert seen == [json.loads(message) for message in messages[:n]]
+        server.shutdown()
+        thread.join(WAIT)
+    assert asked[0]["type"] == "response.create"
+    whole, cut = outcomes
+    assert whole.unwrap() == unstream.responses.fold(body)
+    assert cut.ending == "truncated"
+    assert cut.record.text == "Let me look that up."
 
 
 # --- Reducers -------------------------------------------------------------------------

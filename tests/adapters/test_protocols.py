@@ -1,6 +1,7 @@
 """Every protocol, from a loopback upstream, by its official client."""
 
 import queue
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ httpx = pytest.importorskip("httpx")
 httpx2 = pytest.importorskip("httpx2")
 
 from tests.adapters.server import serving
-from unstream import Exchange, Outcome
+from unstream import Exchange, Outcome, fold, fold_chunks
+from unstream._detect import load
 from unstream.asgi import Middleware
 from unstream.httpx import observe
 
@@ -68,6 +70,12 @@ def check(seen: Seen, protocol: str, text: str = "Let me look that up.") -> None
     assert seen.empty()
 
 
+def check_chunks(chunks: Any, protocol: str, file: str) -> None:
+    """Hold what a client's objects fold to against the bytes that it got."""
+    want = fold((EXAMPLES / file).read_bytes(), protocol=load(protocol))
+    assert fold_chunks(chunks, protocol=load(protocol)) == want
+
+
 def test_messages_by_the_anthropic_client() -> None:
     anthropic = pytest.importorskip("anthropic")
     server_side: Seen = queue.Queue()
@@ -100,21 +108,32 @@ def test_responses_and_both_completions_by_the_openai_client() -> None:
                 http_client=observe(http, put(client_side)),
             )
             with client.responses.stream(model="m", input="hi") as stream:
-                for _ in stream:
-                    pass
+                events = [*stream]
                 assert stream.get_final_response().output_text == "Let me look that up."
             check(server_side, "responses")
             check(client_side, "responses")
-            list(client.completions.create(model="m", prompt="hi", stream=True))
-            check(server_side, "text")
-            check(client_side, "text")
-            list(
-                client.chat.completions.create(
-                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True
-                )
-            )
-            check(server_side, "chat")
-            check(client_side, "chat")
+            # The helper adds what it parsed to its events, which is kept.
+            folded = fold_chunks(events, protocol=load("responses"))
+            [message] = folded.to_dict()["output"]
+            assert message["content"][0].pop("parsed") is None
+            assert message["content"][0]["text"] == "Let me look that up."
+            said: Any = [{"role": "user", "content": "hi"}]
+            for protocol, file, ask in (
+                (
+                    "responses",
+                    "responses.sse",
+                    partial(client.responses.create, input="hi"),
+                ),
+                ("text", "text.sse", partial(client.completions.create, prompt="hi")),
+                (
+                    "chat",
+                    "hello.sse",
+                    partial(client.chat.completions.create, messages=said),
+                ),
+            ):
+                check_chunks(ask(model="m", stream=True), protocol, file)
+                check(server_side, protocol)
+                check(client_side, protocol)
 
 
 def test_gemini_by_the_google_client() -> None:
@@ -135,6 +154,9 @@ def test_gemini_by_the_google_client() -> None:
             client.models.generate_content_stream(model="gemini-3-pro", contents="hi")
         )
     assert chunks[-1].function_calls[0].name == "weather"
+    folded = fold_chunks(chunks, protocol=load("gemini"))
+    assert "sdkHttpResponse" in folded.extra  # which is the client's own
+    assert folded.calls()[0].name == "weather"
     check(server_side, "gemini", "Let me look that up.")
     check(client_side, "gemini", "Let me look that up.")
 

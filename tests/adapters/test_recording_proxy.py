@@ -40,6 +40,9 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from tests.adapters.server import serving
+from tests.adapters.test_protocols import EXAMPLES, FILES
+from tests.adapters.test_protocols import upstream as examples
 from unstream import Accumulator
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "recording_proxy.py"
@@ -749,10 +752,34 @@ def test_the_page_lists_and_opens_the_records(
     assert "Hm, <i>well</i>." in opened.text
     assert '{"city": "<b>Bern</b>"}' in opened.text
     assert "Tool call: weather" in opened.text
-    assert "Total tokens" in opened.text
+    assert "Input tokens" in opened.text
     assert "owned" not in opened.text.partition("Recordings")[0]  # the title
     for page in (listed, opened):
         assert not page.tags & {"script", "img", "i", "b"}
+
+
+def test_every_protocol_is_recorded_and_shown(tmp_path: Path) -> None:
+    with serving(examples) as url:
+        proxy = Proxy(url, tmp_path / "recordings.sqlite")
+        asked = {"model": "m", "stream": True}
+        asked["stream_options"] = {"include_usage": True}
+        for path, file in FILES.items():
+            answer = httpx.post(f"{proxy.url}{path}?alt=sse", json=asked, timeout=WAIT)
+            assert answer.content == (EXAMPLES / file).read_bytes()
+        rows = proxy.wait(len(FILES))
+        pages = [httpx.get(f"{proxy.url}/{n}").text for n in range(1, len(rows) + 1)]
+        listed = httpx.get(proxy.url).text
+        proxy.close()
+    assert [row["protocol"] for row in rows] == [
+        *("messages", "responses", "text", "chat", "gemini")
+    ]
+    calling = {"messages", "chat", "gemini"}
+    for row, page in zip(rows, pages, strict=True):
+        assert row["ending"] == "complete"
+        assert row["flat"]["model"] in listed
+        assert f">{row['flat']['usage']['input']}<" in page
+        assert "Let me look that up." in page.partition("The record as JSON")[0]
+        assert ("Tool call: weather" in page) == (row["protocol"] in calling)
 
 
 def test_the_page_shows_odd_completions(proxy: Proxy, client: openai.OpenAI) -> None:

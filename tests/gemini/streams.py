@@ -6,13 +6,15 @@ and beside every habit values of the wrong type.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from unstream import Accumulator, Limits, Outcome
+from tests import strategies
+from unstream import Limits
 from unstream.gemini import PROTOCOL
 
 Json: TypeAlias = Any
@@ -272,24 +274,4 @@ limits: Final = st.sampled_from(
     )
 )
 
-
-def cut(body: bytes, into: Sequence[int]) -> list[bytes]:
-    """Cut a body into feeds of these sizes, in turn."""
-    parts: list[bytes] = []
-    at = 0
-    for size in cycle(into):
-        if at >= len(body):
-            break
-        parts.append(body[at : at + size])
-        at += size
-    return parts
-
-
-def fold(
-    feeds: Sequence[bytes], *, limits: Limits | None = None, fast: bool = True
-) -> Outcome[Any]:
-    """Fold feeds to an outcome."""
-    accumulator = Accumulator(protocol=PROTOCOL, limits=limits, fast=fast)
-    for data in feeds:
-        accumulator.feed(data)
-    return accumulator.finish()
+fold: Final = partial(strategies.fold_reads, protocol=PROTOCOL)

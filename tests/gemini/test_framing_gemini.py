@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gemini.streams import cut
+from tests.strategies import cut
 from unstream.gemini._framing import Framing
 from unstream.sse import Event
 

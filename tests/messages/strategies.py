@@ -1,15 +1,16 @@
 """Streams of Messages as servers send them, and worse."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from tests.strategies import pieces, values
-from unstream import Accumulator, Limits, Outcome
-from unstream.messages import PROTOCOL, Message
+from tests import strategies
+from tests.strategies import damaged, pieces, values
+from unstream import Limits
+from unstream.messages import PROTOCOL
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -28,21 +29,7 @@ def stream(*sent: Json) -> bytes:
     return b"".join(map(write, sent))
 
 
-def fold_reads(
-    reads: Iterable[bytes],
-    *,
-    limits: Limits | None = None,
-    fast: bool = True,
-    look: bool = False,
-) -> Outcome[Message]:
-    """Feed the reads and return the verdict; with `look`, look after each."""
-    accumulator = Accumulator(protocol=PROTOCOL, limits=limits, fast=fast)
-    for data in reads:
-        accumulator.feed(data)
-        if look:
-            accumulator.snapshot()
-    return accumulator.finish()
-
+fold_reads: Final = partial(strategies.fold_reads, protocol=PROTOCOL)
 
 # --- The events of one block, briefly -------------------------------------------------
 
@@ -363,27 +350,6 @@ def _written(draw: DrawFn) -> bytes:
     return body.replace(b"\n", line_end)
 
 
-_DAMAGE: Final[Sequence[Callable[[bytes, int, int], bytes]]] = (
-    lambda body, at, _: body[:at],
-    lambda body, at, byte: body[:at] + body[at + byte :],
-    lambda body, at, byte: body[:at] + bytes([byte]) + body[at + 1 :],
-    lambda body, at, byte: body[:at] + bytes([byte]) + body[at:],
-    lambda body, at, _: body[:at] + b"\n\n" + body[at:],
-    lambda body, at, byte: body[:at] + body[max(at - byte, 0) :],
-)
-
-
-@st.composite
-def _damaged(draw: DrawFn) -> bytes:
-    body = draw(_written())
-    edits = st.tuples(
-        st.sampled_from(_DAMAGE), st.integers(0, 4000), st.integers(0, 255)
-    )
-    for edit, at, byte in draw(st.lists(edits, min_size=1, max_size=3)):
-        body = edit(body, at % (len(body) + 1), byte)
-    return body
-
-
 _BODIES: Final = (
     b"",
     b"<html>502</html>",
@@ -396,7 +362,9 @@ _BODIES: Final = (
     b'{"type":"message_start","message":{"id":"x"}}',
 )
 
-streams: Final = st.one_of(_written(), _written(), _damaged(), st.sampled_from(_BODIES))
+streams: Final = st.one_of(
+    _written(), _written(), damaged(_written()), st.sampled_from(_BODIES)
+)
 """The bytes of a response, whatever it may be."""
 
 limits: Final = st.just(Limits()) | st.builds(

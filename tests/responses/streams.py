@@ -2,26 +2,21 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from tests import strategies
 from tests.strategies import pieces, values
-from unstream import Accumulator, Limits, Outcome
+from unstream import Limits, Outcome
 from unstream.responses import PROTOCOL, Response
 
 Json: TypeAlias = Any
 Event: TypeAlias = dict[str, Json]
 
-
-def fold_reads(
-    reads: Iterable[bytes], *, limits: Limits | None = None, fast: bool = True
-) -> Outcome[Response]:
-    accumulator = Accumulator(protocol=PROTOCOL, limits=limits, fast=fast)
-    for data in reads:
-        accumulator.feed(data)
-    return accumulator.finish()
+fold_reads: Final = partial(strategies.fold_reads, protocol=PROTOCOL)
 
 
 def frame(events: Iterable[Event], *, names: bool = True) -> bytes:

@@ -708,6 +708,18 @@ def test_events_of_the_official_client_are_added() -> None:
     assert snapshot.output_text == "ab"
 
 
+def test_an_event_that_does_nothing_is_no_odd_payload() -> None:
+    item = {"id": "m", "type": "message", "content": []}
+    added = ev("output_item.added", item=item)
+    done = ev("output_item.done", item={**item, "content": [{"type": "x"}]})
+    address = {"item_id": "m", "output_index": 0, "content_index": 0}
+    said = [ev("output_text.delta", **address, delta=text) for text in "é😀b\n"]
+    # After the done of its item a delta does nothing, and here the fast path waits.
+    events = [added, added, said[0], added, said[1], added, said[2], done]
+    body = frame([*events, said[3], said[1], said[0], said[2], said[0]], names=False)
+    assert fold_reads([body]).notes == fold_reads([body], fast=False).notes
+
+
 def test_a_stream_is_folded_at_once() -> None:
     body = frame(STREAM)
     assert responses.fold(body).output_text == "ab"

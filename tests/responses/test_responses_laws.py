@@ -1,13 +1,10 @@
 """What holds of every stream of a response."""
 
-import gc
 import json
-import time
 import tracemalloc
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +24,7 @@ from tests.responses.streams import (
     segments,
     streams,
 )
-from tests.strategies import cut, sizes
+from tests.strategies import check_looks, cost, cut, sizes
 from unstream import Accumulator, Ending, Limits, Outcome
 from unstream.responses import PROTOCOL, Response
 
@@ -45,38 +42,10 @@ def test_cuts_do_not_matter(
     assert repr(parts) == repr(whole)
 
 
-def vandalise(value: Any) -> None:
-    """Change everything that can be changed in place."""
-    if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            vandalise(getattr(value, name))
-            setattr(value, name, None)
-    elif isinstance(value, dict):
-        for inner in value.values():
-            vandalise(inner)
-        value.clear()
-        value["vandal"] = 1
-    elif isinstance(value, list):
-        for inner in value:
-            vandalise(inner)
-        value.append("vandal")
-
-
 @given(streams, sizes, limits)
 def test_looking_does_not_disturb(body: bytes, into: list[int], bounds: Limits) -> None:
     unseen = fold_reads([body], limits=bounds)
-    accumulator = Accumulator(protocol=PROTOCOL, limits=bounds)
-    accumulator.snapshot()
-    for data in cut(body, into):
-        accumulator.feed(data)
-        seen = accumulator.snapshot()
-        again = accumulator.snapshot()
-        assert repr(again) == repr(seen)
-        if seen is not None:
-            seen.to_dict()
-            vandalise(seen)
-            assert repr(accumulator.snapshot()) == repr(again)
-    assert repr(accumulator.finish()) == repr(unseen)
+    check_looks(cut(body, into), unseen, protocol=PROTOCOL, limits=bounds)
 
 
 def check_runs(events: list[Event], *, names: bool = True) -> None:
@@ -232,20 +201,6 @@ def test_of_two_responses_the_last_one_counts(
 
 
 # --- Cost -----------------------------------------------------------------------------
-
-
-def cost(work: Callable[[], object]) -> float:
-    best = float("inf")
-    gc.collect()
-    gc.disable()  # its passes depend on what other tests left behind
-    try:
-        for _ in range(3):
-            start = time.process_time()
-            work()
-            best = min(best, time.process_time() - start)
-    finally:
-        gc.enable()
-    return best
 
 
 def text(delta: str = "tok", **keys: Json) -> Event:

@@ -55,4 +55,6 @@ def _claims(sent: Mapping[str, Json], _name: str) -> bool:
     )
 
 
-PROTOCOL: Final[Protocol[ChatCompletion]] = Protocol("chat", ChatFold, _claims)
+PROTOCOL: Final[Protocol[ChatCompletion]] = Protocol(
+    "chat", ChatFold, _claims, live="unstream.chat._live:LiveChat"
+)

@@ -242,6 +242,17 @@ class Calls(Grown):
             return sorted(calls, key=lambda call: call.index or 0)
         return calls
 
+    def newest_of(self, sent: State) -> "_Call | None":
+        """Return the call that a piece went to, if it was the last of its index or id.
+
+        By the rules above, those of `_find`, once they have been followed.
+        """
+        index, identity = to_index(sent.get("index")), sent.get("id")
+        if index is not None:
+            return self._by_index.get(index)
+        identity = _named(str(identity) if type(identity) is int else identity)
+        return self._by_id.get(identity) if identity else self._newest
+
 
 class _Piece(Struct):
     """What a piece says, read leniently."""

@@ -220,7 +220,7 @@ class ChatFold(Fold[ChatCompletion]):
             return False
         usage: State | None = None
         if chunk.usage != NULL:
-            usage = self.read(bytes(chunk.usage))  # strictly, in its place
+            usage = read_object(data, chunk.usage)
             if usage is None:
                 return False
         self.n_events += 1

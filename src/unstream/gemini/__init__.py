@@ -86,7 +86,7 @@ def _claims(payload: Mapping[str, Json], _name: str) -> bool:
 
 
 PROTOCOL: Final[Protocol[GenerateContentResponse]] = Protocol(
-    "gemini", GeminiFold, _claims, Framing
+    "gemini", GeminiFold, _claims, Framing, "unstream.gemini._live:LiveGemini"
 )
 
 

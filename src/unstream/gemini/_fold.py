@@ -82,7 +82,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
                 look.learn(data, self.effects)
                 alike = 0
                 continue
-            alike += 1
+            alike = alike + 1 if self.record else 0
             if alike >= like:
                 return place + 1
         return len(payloads)

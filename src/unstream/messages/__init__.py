@@ -47,7 +47,9 @@ __all__ = [
 ]
 
 
-PROTOCOL: Final[Protocol[Message]] = Protocol("messages", MessagesFold, claims)
+PROTOCOL: Final[Protocol[Message]] = Protocol(
+    "messages", MessagesFold, claims, live="unstream.messages._live:LiveMessages"
+)
 
 
 def fold(source: Source, *, limits: Limits | None = None) -> Message:

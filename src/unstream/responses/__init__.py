@@ -97,7 +97,9 @@ def _claims(sent: Mapping[str, Json], name: str) -> bool:
     )
 
 
-PROTOCOL: Final[Protocol[Response]] = Protocol("responses", ResponsesFold, _claims)
+PROTOCOL: Final[Protocol[Response]] = Protocol(
+    "responses", ResponsesFold, _claims, live="unstream.responses._live:LiveResponses"
+)
 
 
 def fold(source: Source, *, limits: Limits | None = None) -> Response:

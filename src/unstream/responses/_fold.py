@@ -102,7 +102,7 @@ class ResponsesFold(Fold[Response]):
                 continue
             # A number that changes makes events unlike for any road but the look.
             self._numbered = "sequence_number" in sent
-            alike = 0 if self._numbered else alike + 1
+            alike = alike + 1 if self.record and not self._numbered else 0
             if alike >= like:
                 break
             repeats.learn(data, self.record)

@@ -20,7 +20,9 @@ __all__ = [
 ]
 
 
-PROTOCOL: Final[Protocol[TextCompletion]] = Protocol("text", TextFold, claims)
+PROTOCOL: Final[Protocol[TextCompletion]] = Protocol(
+    "text", TextFold, claims, live="unstream.text._live:LiveText"
+)
 
 
 def fold(source: Source, *, limits: Limits | None = None) -> TextCompletion:

@@ -14,7 +14,7 @@ from unstream._rules import CHANGED, State, fold, last, settle
 from unstream.text._fields import CHOICE, TOP
 from unstream.text._schema import TextCompletion
 
-__all__ = ["TextFold", "claims"]
+__all__ = ["TextFold", "claims", "to_index"]
 
 RESULTS["text"] = TextCompletion
 
@@ -90,7 +90,7 @@ class TextFold(Fold[TextCompletion]):
         return sent
 
     def _add_choice(self, sent: State) -> None:
-        index = _to_index(sent.get("index"))
+        index = to_index(sent.get("index"))
         choice = self._choices.get(index)
         if choice is None:
             if len(self._choices) >= self.limits.choices:
@@ -234,7 +234,7 @@ def _has_message(choice: Json) -> bool:
     return type(choice.get("delta", choice.get("message"))) is dict
 
 
-def _to_index(value: Json) -> int:
+def to_index(value: Json) -> int:
     """Read an index; what is none is 0."""
     if type(value) is float and value.is_integer():  # a float that it passed through
         value = int(value)

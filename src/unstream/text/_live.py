@@ -1,0 +1,60 @@
+"""Where the live texts of text completions stand."""
+
+from typing import Any
+
+from unstream._live import Answer, Live
+from unstream._rules import State
+from unstream._structs import structure
+from unstream.text._fold import TextFold, to_index
+from unstream.text._schema import TextCompletion
+
+__all__ = ["LiveText"]
+
+
+class LiveText(Live[TextCompletion], TextFold):
+    """The fold of text completions, telling."""
+
+    def touched(self, sent: State) -> list[int]:
+        """Return the indexes of the choices."""
+        choices = sent.get("choices")
+        return [
+            to_index(choice.get("index"))
+            for choice in (choices if type(choices) is list else ())
+            if type(choice) is dict
+        ]
+
+    def report(self, touched: Any) -> None:
+        """Show the choices."""
+        log = self.log
+        for index in touched:
+            choice = self._choices.get(index)
+            if choice is None:
+                continue
+            log.text("text", index, None, choice.state.get("text"))
+            if not choice.finished:
+                log.reopen(index)
+            elif log.is_settled(index):
+                log.finish(index, self.mended(choice.state["finish_reason"]))
+            else:
+                plain = self.mended({"choices": [choice.plain(index)]})
+                self.settle(structure(TextCompletion, plain))
+
+    def answers(
+        self, whole: TextCompletion, unfinished: tuple[int, ...]
+    ) -> list[Answer]:
+        """Return what is left of the choices."""
+        return [
+            Answer(
+                choice.index,
+                choice.text,
+                "",
+                "",
+                None if choice.index in unfinished else choice.finish_reason,
+            )
+            for choice in whole.choices
+        ]
+
+    def spent(self) -> State | None:
+        """Return the usage so far."""
+        usage = self._top.get("usage")
+        return usage if type(usage) is dict else None
