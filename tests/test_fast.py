@@ -85,6 +85,13 @@ def test_no_road_changes_what_is_aimed_at_it(
     check_roads(data, into, limits, look=look)
 
 
+@pytest.mark.parametrize("seed", [2028, 2112, 2601, 60115111, 8759439622])
+def test_every_road_weighs_what_it_holds(seed: int) -> None:
+    """These came near to a limit, where one road refused what another took."""
+    data = aimed.stream(random.Random(seed))  # noqa: S311 - not for secrets
+    check_roads(data, [1], Limits(held_bytes=3000), look=False)
+
+
 @pytest.mark.parametrize(("name", "plain", "variants"), [*one_of_each()])
 def test_a_key_that_comes_changes_and_goes_is_seen(
     name: str, plain: bytes, variants: list[bytes]

@@ -26,7 +26,7 @@ from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
 from unstream.sse import Decoder, Run
 
-__all__ = ["Fold", "Protocol", "error_in"]
+__all__ = ["REFUSED", "Fold", "Protocol", "error_in"]
 
 T = TypeVar("T", bound=Completion)
 
@@ -49,7 +49,8 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
 
 
 _decode: Final = msgspec.json.Decoder().decode
-_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What the strict decoder raises for what it does not take.
+REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LF: Final = ord("\n")
 
 # What values of unknown shape may take without being counted, and how many bytes of
@@ -194,7 +195,7 @@ class Fold(Generic[T]):
             return None
         try:
             sent = _decode(data)
-        except _REFUSED:
+        except REFUSED:
             return None
         return sent if type(sent) is dict else None
 

@@ -8,12 +8,13 @@ is particular to a key is a row in `_fields`, how calls are told apart is in `_c
 from io import StringIO
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
-from unstream._json import Json, dump, mend
+from unstream._json import SHALLOW, Json, dump, mend, too_deep
 from unstream._lists import JsonArray
 from unstream._outcome import RESULTS, Ending, Limits
-from unstream._protocol import Fold, error_in, is_error
+from unstream._protocol import REFUSED, Fold, error_in, is_error
 from unstream._rules import (
     ATOMS,
     CHANGED,
@@ -59,6 +60,7 @@ RESULTS["chat"] = ChatCompletion
 _OURS: Final = frozenset(
     ("choices", "id", "object", "created", "model", "usage", "error", "x_groq")
 )
+_decode: Final = msgspec.json.Decoder().decode
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
@@ -160,7 +162,7 @@ class ChatFold(Fold[ChatCompletion]):
             if _LF in data:  # no payload, which is not to be weighed as one
                 self.record = None
                 break
-            if chunk is None:
+            if chunk is None or len(data) > self._light:  # it was not weighed yet
                 chunk = self._decode(data)
             if chunk is None or not self._add_chunk(chunk, data, learns=like > 1):
                 sent = self.read(data)
@@ -220,7 +222,7 @@ class ChatFold(Fold[ChatCompletion]):
             return False
         usage: State | None = None
         if chunk.usage != NULL:
-            usage = read_object(data, chunk.usage)
+            usage = _read_usage(data, chunk.usage)
             if usage is None:
                 return False
         self.n_events += 1
@@ -784,6 +786,17 @@ _TYPED_BESIDE: Final = frozenset(("finish_reason",))
 _TYPED_MESSAGE: Final = frozenset(
     ("content", "refusal", "reasoning", "reasoning_content")
 )
+
+
+def _read_usage(data: bytes, sent: Raw) -> State | None:
+    """Parse the usage that stands in a payload, strictly; None where that fails."""
+    if len(data) >= SHALLOW and too_deep(data):
+        return None
+    try:
+        usage = _decode(sent)
+    except REFUSED:
+        return None
+    return usage if type(usage) is dict else None
 
 
 def _says(usage: State) -> bool:
