@@ -210,6 +210,7 @@ def watching(reads: Iterator[bytes], views: list[memoryview]) -> None:
             assert_type(outcome.timing.first_byte, float | None)
             assert_type(outcome.timing.first_content, float | None)
             assert_type(outcome.timing.total, float)
+            assert_type(outcome.timing.gaps, unstream.Gaps | None)
 
     async def anote(outcome: unstream.Outcome[Any]) -> None: ...
 

@@ -27,12 +27,12 @@ from unstream._outcome import (
     Record,
     StreamError,
     StreamFinished,
-    Timing,
     Tokens,
     TruncatedStream,
 )
 from unstream._partial import partial_json
 from unstream._tee import atee, tee
+from unstream._timing import Gaps, Timing
 from unstream.chat import (
     Annotation,
     Audio,
@@ -91,6 +91,7 @@ __all__ = [
     "Exchange",
     "ForeignStream",
     "Function",
+    "Gaps",
     "LimitExceeded",
     "Limits",
     "Logprobs",
@@ -133,6 +134,7 @@ _LATER = (
     "httpx",
     "messages",
     "mitmproxy",
+    "otel",
     "responses",
     "text",
     "usage",

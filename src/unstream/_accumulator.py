@@ -6,8 +6,9 @@ stream) and how the ending is told; not what any payload means.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from unstream._detect import ANY, Detector, claim, detect
@@ -15,6 +16,7 @@ from unstream._fast import FastPath
 from unstream._json import Json, Malformed, dump, encode, is_prefix, mend, parse
 from unstream._outcome import Completion, Ending, Limits, Outcome, StreamFinished
 from unstream._protocol import Fold, Protocol
+from unstream._timing import Timing, Watch
 from unstream.chat import PROTOCOL, ChatCompletion
 from unstream.sse import BytesLike, Event, Run
 
@@ -41,6 +43,7 @@ _FIRST: Final = 4096
 
 _SPACE: Final = b" \t\r\n"
 _LF: Final = ord("\n")
+_CR: Final = ord("\r")
 _OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
 _AFTER_OPEN: Final = b'"} \t'  # of an object
@@ -58,7 +61,9 @@ class Accumulator(Generic[T]):
     `protocol`, what the stream is of (chat completions by default); `limits`, the
     bounds of what is held; `fast=False` leaves out the fast path, which changes the
     speed and nothing else; `events=True` lets `feed` and `add` return what is new, as
-    events, see `events`. Raises TypeError for arguments of other types.
+    events, see `events`; `clock`, a function that returns seconds such as
+    `time.monotonic`, sets `Outcome.timing`. It is called once for each feed, at the
+    beginning and at the end. Raises TypeError for arguments of other types.
     """
 
     __slots__ = (
@@ -77,6 +82,7 @@ class Accumulator(Generic[T]):
         "_n_malformed",
         "_outcome",
         "_protocol",
+        "_watch",
     )
 
     @overload
@@ -86,6 +92,7 @@ class Accumulator(Generic[T]):
         limits: Limits | None = None,
         fast: bool = True,
         events: bool = False,
+        clock: Callable[[], float] | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -95,6 +102,7 @@ class Accumulator(Generic[T]):
         limits: Limits | None = None,
         fast: bool = True,
         events: bool = False,
+        clock: Callable[[], float] | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -103,6 +111,7 @@ class Accumulator(Generic[T]):
         limits: Limits | None = None,
         fast: bool = True,
         events: bool = False,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Begin a stream of a protocol."""
         if limits is None:
@@ -113,7 +122,11 @@ class Accumulator(Generic[T]):
         if not isinstance(protocol, Protocol):
             kind = type(protocol).__name__
             raise TypeError(f"protocol is one such as chat.PROTOCOL, not {kind}")
+        if clock is not None and not callable(clock):
+            kind = type(clock).__name__
+            raise TypeError(f"clock is a function such as time.monotonic, not {kind}")
         self._limits = limits
+        self._watch = None if clock is None else Watch(clock)
         # What is told of each event is told when it came, not of many at once.
         self._log: Log | None = _begin_log() if events else None
         self._fast = FastPath() if fast and not events else None
@@ -138,6 +151,8 @@ class Accumulator(Generic[T]):
         self._fold: Fold[T] = (
             protocol.fold(limits) if log is None else _begin_live(protocol, limits, log)
         )
+        if self._watch is not None:
+            self._fold.listens = True
         self._decoder = protocol.framing(limit=limits.event_bytes, error_field=True)
 
     def __repr__(self) -> str:
@@ -160,6 +175,8 @@ class Accumulator(Generic[T]):
         # costs an event next to nothing.
         held = self._held
         held.append(data)
+        if (watch := self._watch) is not None:
+            watch.stamps.append(watch.clock())
         if len(held) >= self._most or len(data) >= _SMALL:
             self._read()
             if self._log is not None:
@@ -187,7 +204,14 @@ class Accumulator(Generic[T]):
         self._body = None
         if not self._first and len(data) < _FIRST:
             self._first = b"data: " + data + b"\n\n"
+        if (watch := self._watch) is not None:
+            watch.stamps.append(watch.clock())
+        before = self._fold.n_events
         self._take(Event("message", data))
+        if watch is not None:
+            times = watch.take()
+            watch.meet("first_byte", times[0])
+            self._note_times(watch, times, [1], before)
         return () if self._log is None else self._log.take()
 
     def events(self) -> list["LiveEvent"]:
@@ -224,6 +248,7 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
+            before = self._fold.n_events
             if self._detector is not None:
                 self._decide(self._detector.close())
             # Most streams end between two events, with nothing left to take.
@@ -231,6 +256,8 @@ class Accumulator(Generic[T]):
                 self._body is not None or not self._decoder.idle
             ):
                 self._end()
+            if self._watch is not None:
+                self._note_times(self._watch, [self._watch.now], [1], before)
             self._outcome = self._judge()
             if self._log is not None:
                 live: Any = self._fold
@@ -241,6 +268,56 @@ class Accumulator(Generic[T]):
 
     def _read(self) -> None:
         """Read what the feeds left."""
+        if self._watch is not None and self._held:
+            self._read_timed(self._watch)
+        else:
+            self._read_held()
+
+    def _read_timed(self, watch: Watch) -> None:
+        """Read what the feeds left, so that it is known what came in which.
+
+        Feeds of which it is plain how many events they are go together, as without a
+        clock; any other goes by itself, as each does until something was said.
+        """
+        held, times = self._held, watch.take()
+        for feed, time in zip(held, times, strict=True):
+            if feed:
+                watch.meet("first_byte", time)
+                break
+        if self._decoder.is_stream and not all(_LF in feed for feed in held):
+            held, times = _join(held, times)
+        at, n = 0, len(held)
+        while at < n:
+            start, counts = at, [1]
+            if self._fold.has_content and self._decoder.idle:
+                counts = [*takewhile(bool, map(_count_events, islice(held, at, None)))]
+                counts = counts or [1]
+            at += len(counts)
+            before = self._fold.n_events
+            self._held = held[start:at]
+            self._read_held()
+            self._note_times(watch, times[start:at], counts, before)
+
+    def _note_times(
+        self, watch: Watch, times: list[float], counts: list[int], before: int
+    ) -> None:
+        """Take note of the events since `before`: so many came at each time."""
+        fold = self._fold
+        if fold.n_events == before:
+            return
+        watch.end_events(times)
+        if fold.has_content:
+            watch.meet("first_content", times[0])
+        for name, event in (
+            ("first_reasoning", fold.first_reasoning),
+            ("first_text", fold.first_text),
+        ):
+            if event > before:
+                last = accumulate(counts, initial=before)
+                place = sum(event > n for n in islice(last, 1, len(counts)))
+                watch.meet(name, times[place])
+
+    def _read_held(self) -> None:
         held = self._held
         if not held:
             return
@@ -474,7 +551,7 @@ class Accumulator(Generic[T]):
             fold.add(sent, body, exact=False)
 
     def _judge(self) -> Outcome[T]:
-        fold = self._fold
+        fold, watch = self._fold, self._watch
         fold.close()
         limit = fold.limit
         if self._n_bytes > self._limits.stream_bytes:
@@ -517,7 +594,23 @@ class Accumulator(Generic[T]):
             n_bytes=self._n_bytes,
             n_events=fold.n_events,
             n_malformed=self._n_malformed,
+            timing=None if watch is None else self._time(watch, completion),
         )
+
+    def _time(self, watch: Watch, completion: T | None) -> Timing:
+        """Return the times of the stream; what came in a body came at its end."""
+        if completion is None:
+            return watch.result(None)
+        said = completion.summary()
+        if not self._decoder.is_stream and self._body is not None:
+            if said.text:
+                watch.meet("first_text", watch.now)
+            if said.reasoning:
+                watch.meet("first_reasoning", watch.now)
+            said_any = said.text or said.reasoning or said.refusal
+            if self._fold.has_content or said_any or completion.calls():
+                watch.meet("first_content", watch.now)
+        return watch.result(None if said.usage is None else said.usage.output)
 
 
 _LIMITS: Final = Limits()
@@ -536,6 +629,35 @@ def _begin_live(protocol: Protocol[Any], limits: Limits, log: "Log") -> Fold[Any
         raise TypeError(f"the protocol {protocol.name} tells no events: see `live`")
     fold: Fold[Any] = getattr(import_module(module), name)(limits, log)
     return fold
+
+
+def _join(feeds: list[bytes], times: list[float]) -> tuple[list[bytes], list[float]]:
+    """Join feeds without a line end, in which no event ended, to the one behind."""
+    joined, ends, start = [], [], 0
+    for at, feed in enumerate(feeds, 1):
+        if _LF in feed or _CR in feed or at == len(feeds):
+            joined.append(b"".join(feeds[start:at]))
+            ends.append(times[at - 1])
+            start = at
+    return joined, ends
+
+
+def _count_events(feed: bytes) -> int:
+    """Count the events of a feed where that is plain, else return 0.
+
+    It is where each is an object on one line, as a whole, with a name or without.
+    """
+    if feed[-3:] != b"}\n\n" or _CR in feed:
+        return 0
+    n_lines = feed.count(_LF)
+    if feed[:7] == b"data: {":
+        n = n_lines // 2
+        if n_lines == 2 or feed.count(b"\n\ndata: {") == n - 1:  # noqa: PLR2004
+            return 0 if n_lines % 2 else n
+    elif feed[:7] == b"event: " and feed.count(b"\ndata: {") * 3 == n_lines:
+        n = n_lines // 3
+        return n if feed.count(b"\n\nevent: ") == n - 1 else 0
+    return 0
 
 
 def _stands_alone(line: bytes) -> bool:

@@ -19,6 +19,7 @@ from unstream._json import (
     read_object,
 )
 from unstream._structs import Object
+from unstream._timing import Timing
 from unstream.sse import DEFAULT_LIMIT
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
     "StreamError",
     "StreamFinished",
     "Summary",
-    "Timing",
     "Tokens",
     "TruncatedStream",
     "judge",
@@ -93,20 +93,6 @@ class Ending(StrEnum):
     """Nothing of an answer was seen, but something else: a page, another protocol."""
     LIMIT = "limit"
     """One of the `Limits` was hit."""
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold when things came, in seconds since the watch began; None: never.
-
-    An adapter counts from the request where it sees that, else from its own making.
-    """
-
-    first_byte: float | None = None
-    """When the first bytes of the body came."""
-    first_content: float | None = None
-    """When the first bytes came that say something: text, reasoning, a tool call."""
-    total: float
-    """When the watch ended."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -319,7 +305,7 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     n_malformed: int = 0
     """The payloads that were neither a JSON object nor `[DONE]`."""
     timing: Timing | None = None
-    """When things came; the adapters set it, the fold itself has no clock."""
+    """When things came; of adapters, and of an `Accumulator(clock=...)`."""
     undecoded: str | None = None
     """The content coding that the body, or the rest of it, could not be read in."""
     interrupted: str | None = None

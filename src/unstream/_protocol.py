@@ -86,11 +86,14 @@ class Fold(Generic[T]):
         "done",
         "effects",
         "error",
+        "first_reasoning",
+        "first_text",
         "foreign",
         "has_content",
         "has_halves",
         "limit",
         "limits",
+        "listens",
         "n_events",
         "record",
         "revision",
@@ -104,6 +107,11 @@ class Fold(Generic[T]):
         self.limit: str | None = None  # the first of the limits that was hit
         self.foreign = False  # something came that is of no protocol we read
         self.has_content = False  # any choice said anything
+        # Whether somebody waits for the first reasoning or text, and the numbers of the
+        # events in which these were: see `hear`.
+        self.listens = False
+        self.first_reasoning = 0
+        self.first_text = 0
         self.has_halves = False  # there may be lone surrogates to mend
         self.effects: Effects = []  # of the newest event
         self.record: Effects | None = None
@@ -245,6 +253,17 @@ class Fold(Generic[T]):
         """Note what is odd, at the event that is being folded."""
         first, before = self._notes.get(code, (self.n_events, 0))
         self._notes[code] = first, before + count
+
+    def hear(self, *, text: object, reasoning: object) -> None:
+        """Take note of what the event that is being folded says, where it says any.
+
+        A protocol calls this while `listens` is true: until the first of each came.
+        """
+        if text and not self.first_text:
+            self.first_text = self.n_events
+        if reasoning and not self.first_reasoning:
+            self.first_reasoning = self.n_events
+        self.listens = not (self.first_text and self.first_reasoning)
 
     def meet_half(self) -> None:
         """Take note of half a surrogate pair; the other half may follow."""

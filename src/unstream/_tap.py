@@ -18,8 +18,9 @@ import msgspec
 from unstream._accumulator import Accumulator
 from unstream._coding import Body, Undecodable
 from unstream._detect import ANY
-from unstream._outcome import Ending, Limits, Outcome, Timing
+from unstream._outcome import Ending, Limits, Outcome
 from unstream._protocol import Protocol
+from unstream._timing import Timing
 
 __all__ = [
     "Tap",
@@ -242,7 +243,6 @@ class Tap:
         "_body",
         "_context",
         "_first_byte",
-        "_first_content",
         "_is_blind",
         "_is_plain",
         "_make",
@@ -272,7 +272,10 @@ class Tap:
         self._context = copy_context()
         limits = Limits() if limits is None else limits
         self._make: Callable[[], Accumulator[Any]]
-        self._make = partial(Accumulator, protocol=protocol, limits=limits)
+        self._make = partial(
+            Accumulator, protocol=protocol, limits=limits, clock=self._tell
+        )
+        self._arrival = 0.0  # of what is read, since `start`
         self._accumulator = self._make()
         self._body: Body | None = None
         self._queue: deque[tuple[float, bytes]] = deque()
@@ -281,9 +284,7 @@ class Tap:
         self._is_blind = False  # nothing that still comes can be read
         self._undecoded: str | None = None
         self._wait: _Wait | None = None  # for the callback
-        self._arrival = 0.0  # of what is read
-        self._first_byte: float | None = None
-        self._first_content: float | None = None
+        self._first_byte: float | None = None  # decoded or not
         self.interrupted: Side | None = "client"
         # How many bytes more are read, where that is bounded.
         self._room: int | None = None
@@ -318,7 +319,6 @@ class Tap:
                 self.read()
                 self._arrival = arrival
                 self._accumulator.add(data)
-                self._look()
             else:
                 self._queue.append((arrival, data))
                 self._n_waiting += len(data) + _ITEM
@@ -345,8 +345,6 @@ class Tap:
                 if self._is_plain and size <= _TURN:  # as nearly all that comes
                     self._drop(data)
                     self._accumulator.feed(data)
-                    if self._first_content is None:
-                        self._look()
                     room -= size
                 else:
                     room -= self._read_slice(data)
@@ -409,7 +407,6 @@ class Tap:
         if piece is None:
             self._slices = None
             self._drop(data)
-            self._look()
             return 0
         if self._room is not None:
             piece = piece[: self._room]
@@ -430,9 +427,9 @@ class Tap:
         starts = range(0, len(data), _TURN)
         return (data[start : start + _TURN] for start in starts)
 
-    def _look(self) -> None:
-        if self._first_content is None and self._accumulator.has_content:
-            self._first_content = self._arrival
+    def _tell(self) -> float:
+        """Tell the accumulator the time: when that came which is read only now."""
+        return self._arrival
 
     def _give_up(self) -> None:
         self._is_blind = True
@@ -445,6 +442,7 @@ class Tap:
         if isinstance(error, Undecodable):
             self._undecoded = error.coding
         else:
+            self._arrival = 0.0
             self._accumulator = self._make()  # half a fold may be a wrong one
             log("a response could not be watched; its outcome is empty")
 
@@ -489,9 +487,10 @@ class Tap:
         return later if isinstance(later, Awaitable) else None
 
     def _judge(self) -> Outcome[Any]:
+        total = perf_counter() - self._start
         try:
+            self._arrival = total
             outcome = self._accumulator.finish()
-            self._look()
         except _FATAL:
             raise
         except BaseException as error:  # as above
@@ -504,10 +503,10 @@ class Tap:
             interrupted = None  # it was over
         elif interrupted == "client" and (self._is_blind or outcome.limit):
             interrupted = None  # it may have been over, where nothing was read
-        timing = Timing(
+        timing = msgspec.structs.replace(
+            outcome.timing or Timing(total=0.0),
             first_byte=self._first_byte,
-            first_content=self._first_content,
-            total=perf_counter() - self._start,
+            total=total,
         )
         return msgspec.structs.replace(
             outcome,

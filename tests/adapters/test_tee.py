@@ -798,25 +798,6 @@ def test_members_that_stand_for_nothing_take_turns_too() -> None:
     assert asyncio.run(go()) >= len(empty) // (16 * 1024)
 
 
-def test_a_piece_is_asked_once_whether_it_says_anything(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[int] = []
-    has_content: Any = Accumulator.has_content
-
-    def noted(accumulator: Accumulator[Any]) -> bool:
-        asked.append(1)
-        return bool(has_content.fget(accumulator))
-
-    monkeypatch.setattr(Accumulator, "has_content", property(noted))
-    tap = Tap(lambda _: None, coding="gzip")
-    tap.hold(BOMB)
-    tap.read()
-    tap.hold(BOMB)
-    tap.finish()
-    assert len(asked) == 1
-
-
 def test_trio_takes_turns_and_runs_what_outlives_a_reader(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ from tests.cli.test_inputs import CHUNKS, GOOD, entry, har
 from unstream.__main__ import main
 from unstream._cli import _plot
 from unstream._cli._stats import Row
-from unstream._outcome import Timing
+from unstream._timing import Timing
 
 pytest.importorskip("matplotlib")
 # Of older versions of it, with a newer pyparsing.

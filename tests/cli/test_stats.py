@@ -14,7 +14,8 @@ import pytest
 from tests.cli.test_inputs import entry, har
 from unstream._cli._stats import Row, draw, row
 from unstream._notes import NOTES
-from unstream._outcome import Arguments, Ending, Note, Timing, Tokens
+from unstream._outcome import Arguments, Ending, Note, Tokens
+from unstream._timing import Timing
 
 STREAM: Final = (
     b'data: {"id":"chatcmpl-1","model":"demo","choices":[{"index":0,"delta":'

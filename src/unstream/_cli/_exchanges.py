@@ -19,8 +19,8 @@ import msgspec
 from unstream._coding import Body, Undecodable
 from unstream._detect import detect
 from unstream._json import Json, Malformed, parse
-from unstream._outcome import Timing
 from unstream._tap import is_inference
+from unstream._timing import Timing
 
 __all__ = ["Exchange", "cassette", "har", "kind", "path_of", "unbase"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from unstream._cli._exchanges import Exchange, path_of, unbase
-from unstream._outcome import Timing
+from unstream._timing import Timing
 
 __all__ = ["flows"]
 

@@ -11,7 +11,8 @@ from unstream._cli import _records
 from unstream._cli._exchanges import Exchange
 from unstream._cli._streams import Ask, Stream
 from unstream._detect import ANY, Detector, load
-from unstream._outcome import Ending, ForeignStream, Outcome, StreamError, Timing
+from unstream._outcome import Ending, ForeignStream, Outcome, StreamError
+from unstream._timing import Timing
 
 __all__ = ["Folded", "fold"]
 

@@ -14,7 +14,8 @@ from unstream._cli._exchanges import Exchange
 from unstream._cli._table import KEYS, Table, drawer, fit
 from unstream._cli._terminal import escape, shown
 from unstream._notes import NOTES
-from unstream._outcome import Arguments, Note, Outcome, Timing, Tokens
+from unstream._outcome import Arguments, Note, Outcome, Tokens
+from unstream._timing import Timing
 
 __all__ = ["Row", "draw", "folder_of", "row"]
 

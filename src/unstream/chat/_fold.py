@@ -98,6 +98,8 @@ _EMPTY: Final = Delta()
 _ODD: Final = 3
 _MANY_ODD: Final = 64
 _BESIDE_ERROR: Final = ("id", "created", "model")
+# Where the texts of a message stand: see `Message.text` and `thoughts`.
+_SAID: Final = ("content", "reasoning_content", "reasoning", "reasoning_details")
 
 
 class ChatFold(Fold[ChatCompletion]):
@@ -310,6 +312,9 @@ class ChatFold(Fold[ChatCompletion]):
             for _, value, _ in effects[n:]:
                 if value:
                     said = self.has_content = True
+            if self.listens:
+                thoughts = delta.reasoning_content or delta.reasoning
+                self.hear(text=delta.content, reasoning=thoughts)
         reason = sent.finish_reason
         if reason is not None:
             self._put_beside(choice, "finish_reason", reason)
@@ -457,6 +462,8 @@ class ChatFold(Fold[ChatCompletion]):
         """Fold a delta; say whether it said anything."""
         effects, message = self.effects, choice.message
         n = len(effects)
+        if self.listens:
+            self._hear(delta)
         fold(message, delta, DELTA, unknown, effects)
         if "tool_calls" in delta:
             self._add_calls(message, delta["tool_calls"])
@@ -488,6 +495,8 @@ class ChatFold(Fold[ChatCompletion]):
         if type(text) is str and not choice.has_delta:
             del sent["text"]  # it is no twin of a delta
         if type(message) is dict:
+            if self.listens:
+                self._hear(message)
             choice.whole = message
             self.effects.append(("message", message, HELD))
             return True
@@ -495,8 +504,21 @@ class ChatFold(Fold[ChatCompletion]):
             did = grow(choice.message, "content", text)
             if did is not None:
                 self.effects.append(("text", text, did))
+            if self.listens:
+                self.hear(text=text, reasoning=False)
             return bool(text)
         return False
+
+    def _hear(self, sent: State) -> None:
+        """Hear a delta, or a message, as a message of nothing else would be."""
+        said = {key: sent[key] for key in _SAID if sent.get(key) not in (None, "")}
+        text = said.get("content")
+        if not said or (self.first_text and len(said) == 1 and type(text) is str):
+            return  # which is most of what comes
+        state: State = {}
+        fold(state, said, DELTA, unknown, [])
+        message = structure(Message, settle(state))
+        self.hear(text=message.text(), reasoning=message.thoughts())
 
     # --- Tool calls -------------------------------------------------------------------
 

@@ -174,12 +174,20 @@ class GeminiFold(Fold[GenerateContentResponse]):
             for part in parts:
                 if type(part) is dict:
                     is_blank = part.get("text") == ""
+                    if self.listens:
+                        self._hear(part)
                     if add(part, effects):
                         said = True
                         if not is_blank:
                             self.has_content = True
         fold_level(candidate.content, sent, CONTENT, last_non_null, effects)
         return said
+
+    def _hear(self, part: State) -> None:
+        if type(part.get("text")) is str:
+            thought = bool(part.get("thought"))
+            text = part["text"]
+            self.hear(text=text and not thought, reasoning=text and thought)
 
     # --- Room -------------------------------------------------------------------------
 

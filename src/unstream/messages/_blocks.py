@@ -60,6 +60,12 @@ class Blocks:
                 self.index = index
                 self._begin(index, state)
 
+    @property
+    def kind(self) -> Json:
+        """The type of the block that the newest piece was of."""
+        block = self._by_index.get(self.index)
+        return None if block is None else block.state.get("type")
+
     def start(self, sent: State, block: State) -> bool:
         """Take the start of a block; say whether it told anything."""
         index = _to_index(sent.get("index"))

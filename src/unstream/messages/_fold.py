@@ -189,6 +189,12 @@ class MessagesFold(Fold[Message]):
                 key != "type" and value is not None and not is_empty(value)
                 for key, value in block.items()
             )
+        if self.listens:
+            kind = block.get("type")
+            self.hear(
+                text=kind == "text" and block.get("text"),
+                reasoning=kind == "thinking" and block.get("thinking"),
+            )
         to = block.get("to")
         if block.get("type") == "fallback" and type(to) is dict:
             model = to.get("model")
@@ -205,6 +211,13 @@ class MessagesFold(Fold[Message]):
             self.has_content = any(
                 value and did is not DROPPED for _, value, did in self.effects
             )
+        if self.listens:
+            kind = self._blocks.kind
+            for key, value, _ in self.effects:
+                self.hear(
+                    text=kind == key == "text" and value,
+                    reasoning=kind == key == "thinking" and value,
+                )
 
     def _stop_block(self, sent: State) -> None:
         if self._blocks.stop(sent):

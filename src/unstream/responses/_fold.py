@@ -197,6 +197,9 @@ class ResponsesFold(Fold[Response]):
         output: Json = response.get("output")
         has_output = type(output) is list and output != []
         self.has_content = self.has_content or has_output
+        if self.listens and has_output:
+            for item in output:
+                self._hear_item(item)
         if kind in _TERMINAL:
             self._end(kind, response)
             if has_output:
@@ -260,6 +263,8 @@ class ResponsesFold(Fold[Response]):
             return
         if type_of(item) not in _SILENT or item.get("content"):
             self.has_content = True
+        if self.listens:
+            self._hear_item(item)
         self.effects.append(("item", item, HELD))
 
     def _find(self, sent: State, kind: str, *, build: bool) -> Item | None:
@@ -302,6 +307,8 @@ class ResponsesFold(Fold[Response]):
             parts.put(index, part)
         if family and part.get(family.field):
             self.has_content = True
+            if self.listens:
+                self._hear(family, part[family.field])
         self.effects.append(("part", part, HELD))
 
     def _add_annotation(self, name: str, word: str, sent: State) -> None:
@@ -337,6 +344,8 @@ class ResponsesFold(Fold[Response]):
         if delta:
             self.effects.append(("delta", delta, grow(holder, key, delta)))
             self.has_content = True
+            if self.listens:
+                self._hear(family, delta)
         if logprobs:
             extend(holder, "logprobs", logprobs)
             self.effects.append(("logprobs", logprobs, HELD))
@@ -378,7 +387,24 @@ class ResponsesFold(Fold[Response]):
             if logprobs := _logprobs(family, sent):
                 holder["logprobs"] = logprobs
         self.has_content = self.has_content or bool(whole)
+        if self.listens:
+            self._hear(family, whole)
         self.effects.append(("done", whole, HELD))
+
+    def _hear(self, family: Family, text: object) -> None:
+        self.hear(
+            text=family.part == "output_text" and text,
+            reasoning=family.item == "reasoning" and text,
+        )
+
+    def _hear_item(self, item: Json) -> None:
+        """Hear the parts of a whole item."""
+        if type(item) is not dict:
+            return
+        for parts in (item.get("content"), item.get("summary")):
+            for part in parts if type(parts) is list else ():
+                if type(part) is dict and (family := PARTS.get(type_of(part))):
+                    self._hear(family, part.get(family.field))
 
     # --- What is held -----------------------------------------------------------------
 

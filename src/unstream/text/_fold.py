@@ -102,6 +102,8 @@ class TextFold(Fold[TextCompletion]):
         text, reason = sent.get("text"), sent.get("finish_reason")
         said = type(text) is str and bool(text)
         self.has_content = self.has_content or said
+        if self.listens:
+            self.hear(text=said, reasoning=False)
         if type(reason) is str and reason:
             if not choice.finished:
                 choice.finished = True
