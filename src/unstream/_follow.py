@@ -275,8 +275,15 @@ class _View:
         said += filter(None, (record.model, outcome.protocol))
         self._move("end")
         is_good = outcome.ending is Ending.COMPLETE and not self.is_interrupted
-        line = self._screen.dot.join(map(_line, said))
-        self._screen.write(f"{line}\n", _GOOD if is_good else _BAD)
+        screen, lines = self._screen, [_line(said[0])]
+        for each in map(_line, said[1:]):
+            longer = f"{lines[-1]}{screen.dot}{each}"
+            if screen.width is not None and len(longer) > screen.width:
+                lines.append(each)
+            else:
+                lines[-1] = longer
+        for line in lines:
+            screen.write(f"{line}\n", _GOOD if is_good else _BAD)
 
 
 def _fit(text: str, room: int) -> int:
