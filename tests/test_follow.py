@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from unstream import ANY, Limits
-from unstream._follow import follow
+from unstream._cli._follow import follow
 
 ROOT: Final = Path(__file__).parents[1]
 COMMAND: Final = (sys.executable, "-m", "unstream", "--follow")

@@ -156,7 +156,14 @@ def test_several_files_give_a_line_each_whatever_is_in_them(
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["file"] for row in rows] == [str(empty), good, str(page)]
     assert rows[0]["error"].startswith("the stream held no choice")
-    assert rows[2]["error"].startswith("this is no stream of the protocol chat")
+    assert rows[2]["error"].startswith("this is no stream of a known protocol")
+
+
+def test_no_server_says_which_file_it_is(good: str, tmp_path: Path) -> None:
+    odd = tmp_path / "odd"
+    odd.write_bytes(GOOD.replace(b'{"id"', b'{"file":"/etc/passwd","id"'))
+    rows = [json.loads(line) for line in run([str(odd), good]).stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(odd), good]
 
 
 def test_the_text_of_several_files_is_set_apart(good: str, failed: str) -> None:
@@ -248,6 +255,9 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_options_may_stand_among_the_files(good: str) -> None:
     assert run([good, "--text", good]).stdout == run(["--text", good, good]).stdout
+    done = run([good, "--text", "--", good, "--check"])
+    assert done.stdout == run(["--text", good, good]).stdout
+    assert done.stderr.startswith(b"unstream: --check: No such file")
 
 
 @pytest.mark.parametrize(
@@ -429,7 +439,7 @@ def test_what_is_in_a_file_does_not_depend_on_cuts(
 
 # --- Terminals and broken pipes -------------------------------------------------------
 
-EVIL: Final = "\x1b[2J\x9b2J\x07\r\x7f\u202ebad\ttab\nline 👩\u200d🚀"
+EVIL: Final = "\x1b[2J\x9b2J\x07\r\x7f\u202e\u200f\u061cbad\ttab\nline 👩\u200d🚀"
 
 
 def evil() -> bytes:
@@ -460,7 +470,9 @@ def test_a_pipe_gets_the_text_exactly() -> None:
 
 def test_a_terminal_gets_no_control_characters() -> None:
     shown = on_terminal(["--text"], evil())
-    assert shown == (r"\x1b[2J\x9b2J\x07\r\x7f\u202ebad" + "\ttab\nline 👩\u200d🚀\n")
+    assert shown == (
+        r"\x1b[2J\x9b2J\x07\r\x7f\u202e\u200f\u061cbad" + "\ttab\nline 👩\u200d🚀\n"
+    )
     for arguments in ([], ["--pretty"], ["--outcome"]):
         shown = on_terminal(arguments, evil())
         assert not {*"\x1b\x9b\x07\r\x7f\u202e"} & {*shown}

@@ -168,7 +168,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         f"(default: {Limits().stream_bytes >> 20} MiB)",
     )
     parser.add_argument("--version", action=_Version)
-    arguments = parser.parse_intermixed_args(argv)
+    given = sys.argv[1:] if argv is None else [*argv]
+    # Behind it all are files; argparse loses it where options and files are mixed.
+    end = given.index("--") if "--" in given else len(given)
+    arguments = parser.parse_intermixed_args(given[:end])
+    arguments.files += given[end + 1 :]
     if arguments.plot is not None:
         arguments.kind = "plot"
     if arguments.pretty and arguments.kind not in ("json", "outcome"):

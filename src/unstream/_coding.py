@@ -72,6 +72,11 @@ class Body:
             self._taken += len(piece)
             yield from self._undo(piece, 0)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each coding has come to its end."""
+        return all(layer.is_whole for layer in self._layers)
+
     def _undo(self, data: bytes, depth: int) -> Iterator[bytes]:
         if depth == len(self._layers):
             yield data
@@ -93,6 +98,9 @@ class Body:
 
 
 class _Layer(Protocol):
+    @property
+    def is_whole(self) -> bool: ...
+
     def decode(self, data: bytes) -> Iterator[bytes]: ...
 
 
@@ -101,6 +109,10 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._member.eof
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         while data:
@@ -118,6 +130,10 @@ class _Deflate:
 
     def __init__(self) -> None:
         self._stream: Any = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self._stream is not None and bool(self._stream.eof)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         if self._stream is None:
@@ -152,6 +168,10 @@ class _Brotli:
     def __init__(self, library: Any) -> None:
         self._stream = library.Decompressor()
 
+    @property
+    def is_whole(self) -> bool:
+        return bool(self._stream.is_finished())
+
     def decode(self, data: bytes) -> Iterator[bytes]:
         process, is_ready = self._stream.process, self._stream.can_accept_more_data
         for at in range(len(data)):
@@ -173,6 +193,10 @@ class _Zstd:
     def _begin(self) -> Any:
         window = self._library.DecompressionParameter.window_log_max
         return self._library.ZstdDecompressor(options={window: _ZSTD_WINDOW})
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self._frame.eof)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         while True:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.test_inputs import entry, har
 from unstream.__main__ import main
+from unstream._cli import _fold
 from unstream._cli._fold import Folded, fold
 from unstream._cli._streams import Ask, Stream, streams
 from unstream._notes import NOTES
@@ -76,6 +77,16 @@ def test_what_has_no_lines_of_its_own_has_events(lint: Lint) -> None:
     chunks = [json.loads(line[6:]) for line in ODD.splitlines() if b"{" in line]
     _, lines = lint(json.dumps(chunks))
     assert lines[0].startswith("it: event 2: id_changed: ")
+
+
+def test_a_line_in_parts_is_one_line(
+    lint: Lint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fold, "DEFAULT_LIMIT", 100)
+    pieces = [b": ", *[b"x" * 60] * 5, b"\n"]
+    assert [*_fold._split(iter(pieces))][-1].endswith(b"\n")
+    _, lines = lint(f": {'x' * 200_000}\n\ndata: [1]\n\n")
+    assert lines[0].startswith("it:3: event 1: malformed: ")
 
 
 def test_notes_of_the_end_stand_at_the_last_event(lint: Lint) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unstream.__main__ import main
-from unstream._cli import _fold
+from unstream._cli import _fold, _records
 from unstream._cli._exchanges import kind
 from unstream._cli._records import pick, records, suggest
 from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
@@ -113,6 +113,28 @@ def test_what_is_no_gzip_after_all_is_told(run: Run) -> None:
     done = run(b"\x1f\x8b" + GOOD.encode())
     assert (done.status, done.rows) == (1, [])
     assert done.told[0].startswith("unstream: it: gzip: ")
+
+
+def test_what_came_before_a_file_breaks_off_is_folded_and_the_break_told(
+    run: Run,
+) -> None:
+    filler = b"".join(b": %d\n" % n for n in range(99_999))
+    packed = gzip.compress(GOOD.encode() + filler)
+    for cut in (packed[: len(packed) // 2], packed[:-6] + b"!" + packed[-5:]):
+        done = run(cut)
+        assert (done.status, texts(done)) == (1, {"": "hé"})
+        assert done.told[0].startswith("unstream: it: gzip: ")
+        assert len(done.told) == 1
+    done = run(gzip.compress(CUT.encode())[:-8])
+    assert (done.status, done.rows[0]["ending"]) == (3, "truncated")
+    assert done.told[0].endswith("; gzip: it breaks off")
+
+
+def test_a_log_that_breaks_off_between_two_lines_is_told(run: Run) -> None:
+    line = json.dumps({"b": GOOD}) + "\n"
+    done = run(gzip.compress(line.encode())[:-8], "--field", "b")
+    assert (done.status, texts(done)["it:1"]) == (1, "hé")
+    assert done.told == ["unstream: it: gzip: it breaks off"]
 
 
 # --- Chunks ---------------------------------------------------------------------------
@@ -274,10 +296,11 @@ def test_an_entry_that_breaks_off_leaves_the_others(run: Run) -> None:
     packed = bytearray(gzip.compress(b": \n" * 99_999 + GOOD.encode()))
     packed[len(packed) // 2 : len(packed) // 2 + 9] = b"!" * 9
     done = run(har(entry(bytes(packed)), entry(GOOD)))
-    assert [row.get("ending") for row in done.rows] == [None, "complete"]
+    assert [row.get("ending") for row in done.rows] == ["empty", "complete"]
     assert done.rows[0]["file"] == "it:1"
-    assert done.told[0].startswith("unstream: it:1: gzip: ")
-    assert done.status == 1
+    assert done.told[0].startswith("unstream: it:1: empty: ")
+    assert "; gzip: " in done.told[0]
+    assert done.status == 3
 
 
 def test_a_fault_of_ours_leaves_the_others(
@@ -324,6 +347,24 @@ def test_a_har_that_breaks_off_is_told(run: Run) -> None:
     done = run(json.dumps(har(entry(GOOD)))[:-9])
     assert (done.status, done.rows) == (1, [])
     assert done.told[0].startswith("unstream: it: this HAR cannot be read: ")
+
+
+def test_a_har_as_deep_as_no_parser_goes_is_told(run: Run) -> None:
+    deep = "[" * 99_999
+    done = run(f'{{"log": {{"entries": [{deep}')
+    assert (done.status, done.rows) == (1, [])
+    assert done.told[0].startswith("unstream: it: this HAR cannot be read: ")
+
+
+@pytest.mark.parametrize("time", ["1" + "0" * 400, "1e400", "1e308", "-1", '"x"'])
+def test_a_time_that_cannot_be_leaves_its_entry_without_one(
+    run: Run, time: str
+) -> None:
+    data = json.dumps(har(entry(GOOD, time="?"), entry(GOOD)))
+    done = run(data.replace('"?"', time))
+    assert (done.status, [*texts(done)]) == (0, ["it:1", "it:2"])
+    assert done.rows[0]["timing"] is None
+    assert done.rows[1]["timing"]["total"] == 2
 
 
 def test_what_is_read_whole_has_a_limit(run: Run) -> None:
@@ -550,6 +591,27 @@ def test_records_are_read_one_at_a_time() -> None:
         next(found)
     assert n_read < 10
     assert len([*records(iter([b"[", *[b"{},"] * 5]), 99)]) == 5
+
+
+def test_a_line_without_an_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (_records, _fold):
+        monkeypatch.setattr(room, "DEFAULT_LIMIT", 1_000_000)
+    peaks = []
+    for begin in (b"{", b"[{", b"data: "):
+        for lines in (False, True):
+            blanks = (b" " * (65_536 + n) for n in range(300))  # each anew
+            pieces = chain([begin], blanks)
+            tracemalloc.start()
+            [stream] = streams("it", pieces, Ask())
+            assert isinstance(stream, Stream)
+            if lines:
+                for _ in _fold._split(stream.events.pieces):
+                    pass
+            for _ in stream.events.pieces:
+                pass
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert max(peaks) < 6_000_000
 
 
 def test_what_is_folded_as_it_comes_is_not_held() -> None:

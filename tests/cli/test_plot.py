@@ -89,6 +89,12 @@ def test_a_bar_for_each_stream_and_a_gap_between_events(
     assert told == "x.svg: the first 80 of 100 streams are drawn"
 
 
+def test_a_name_is_drawn_as_it_is(plot: Plot, tmp_path: Path) -> None:
+    odd = tmp_path / "$\\frac{1$ \x1b[31m 日本"
+    odd.write_text(json.dumps(har(timed(0.5, 0.7))))
+    assert plot(har(timed(0.5, 1e308)), str(odd)) == (0, "")
+
+
 def test_no_times_are_told_in_a_line(plot: Plot, tmp_path: Path) -> None:
     status, told = plot(GOOD)
     assert status == 2

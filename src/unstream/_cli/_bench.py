@@ -20,7 +20,7 @@ import msgspec
 
 from unstream._accumulator import Accumulator
 from unstream._cli import _peers
-from unstream._cli._files import read
+from unstream._cli._files import read, why
 from unstream._cli._report import FAILED
 from unstream._cli._streams import Ask, Fault, Stream, streams
 from unstream._cli._table import KEYS, Table, drawer, fit
@@ -163,7 +163,7 @@ def run(names: Iterable[str], ask: Ask, width: int | None) -> int:
                     room -= len(data)
                     captures += _capture(data, ask.of)
         except OSError as error:
-            tell(f"{name}: {error.strerror or error}")
+            tell(f"{name}: {why(error)}")
             status = FAILED
     if room <= 0:
         tell(f"measured are the first {_MOST >> 20} MiB alone")

@@ -37,6 +37,8 @@ _KINDS: Final = {
     "flows": re.compile(rb"[0-9]{1,12}:[0-9]{1,3}:[a-z_]+;"),
 }
 _MAY_BEGIN: Final = b"{-#%ihrv0123456789"
+# Milliseconds or seconds: no time of a request, and no date of one, is greater.
+_EVER: Final = 1e12
 _FIELD: Final = re.compile(rb"(?:id|retry)[:\r\n]")  # of an event stream
 
 
@@ -101,7 +103,7 @@ def har(data: bytes) -> Iterator[Exchange]:
     """Yield the exchanges of an HTTP archive; raise OSError where it is none."""
     try:
         entries = msgspec.json.decode(data, type=_Har).log.entries
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OSError(f"this HAR cannot be read: {error}") from None
     for number, raw in enumerate(entries, 1):
         try:
@@ -147,7 +149,7 @@ def _timing(timings: dict[str, Any], total: Any) -> Timing | None:
 
 
 def _is_time(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float) and value >= 0
+    return type(value) in (int, float) and 0 <= value < _EVER
 
 
 def _arrivals(messages: Any, started: float | None) -> tuple[float, ...]:

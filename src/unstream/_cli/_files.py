@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from unstream._coding import Body, Undecodable
 
-__all__ = ["find", "plain", "read"]
+__all__ = ["Source", "find", "plain", "read", "why"]
 
 _READ: Final = 64 * 1024
 # The first bytes of RFC 1952 and RFC 8878.
@@ -43,6 +43,11 @@ def _walk(name: str) -> Iterator[str]:
                 yield path
     for error in errors:
         yield str(error.filename)
+
+
+def why(error: OSError) -> str:
+    """Say what went wrong, without the name of the file."""
+    return error.strerror or str(error)
 
 
 def read(name: str) -> Iterator[bytes]:
@@ -83,10 +88,38 @@ def plain(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return chain([head], pieces) if head else iter(())
 
 
+class Source:
+    """The pieces of a file, which end where it cannot be read on; `fault` says why.
+
+    Raises OSError where nothing of it can be read.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._has_given = False
+        self.fault: OSError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces)
+        except OSError as error:
+            if not self._has_given:
+                raise
+            self.fault = error
+            raise StopIteration from None
+        self._has_given = True
+        return piece
+
+
 def _decode(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
     try:
         body = Body(coding, limit=sys.maxsize, ratio=sys.maxsize)
         for piece in pieces:
             yield from filter(None, body.decode(piece))
+        if not body.is_whole:
+            raise OSError(f"{coding}: it breaks off")
     except Undecodable as error:
         raise OSError(str(error)) from None

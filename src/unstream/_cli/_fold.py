@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -9,10 +10,12 @@ import msgspec
 from unstream._accumulator import Accumulator
 from unstream._cli import _records
 from unstream._cli._exchanges import Exchange
+from unstream._cli._files import why
 from unstream._cli._streams import Ask, Stream
 from unstream._detect import ANY, Detector, load
 from unstream._outcome import Ending, ForeignStream, Outcome, StreamError
 from unstream._timing import Timing
+from unstream.sse import DEFAULT_LIMIT
 
 __all__ = ["Folded", "fold"]
 
@@ -24,12 +27,14 @@ class Folded(msgspec.Struct, kw_only=True):
     outcome: Outcome[Any]
     reason: str | None
     """Why it is not complete; None where it is."""
+    fault: str | None = None
+    """Why its file could not be read to the end; None where it could."""
     lines: "array[int] | None" = None
     exchange: Exchange | None = None
 
 
 def fold(stream: Stream, ask: Ask, *, lines: bool = False) -> Folded:
-    """Fold a stream; raise OSError where its file cannot be read on."""
+    """Fold a stream, or what of it can be read."""
     places: array[int] | None = None
     if lines and stream.events.has_lines:
         accumulator, places = _fold_by_line(stream, ask)
@@ -46,13 +51,14 @@ def fold(stream: Stream, ask: Ask, *, lines: bool = False) -> Folded:
     return Folded(
         name=stream.name,
         outcome=outcome,
-        reason=_reason(outcome, stream),
+        reason=_reason(outcome, stream, ask),
+        fault=None if stream.source.fault is None else why(stream.source.fault),
         lines=places,
         exchange=stream.exchange,
     )
 
 
-def _reason(outcome: Outcome[Any], stream: Stream) -> str | None:
+def _reason(outcome: Outcome[Any], stream: Stream, ask: Ask) -> str | None:
     try:
         outcome.unwrap()
     except ForeignStream as error:
@@ -62,6 +68,8 @@ def _reason(outcome: Outcome[Any], stream: Stream) -> str | None:
                 "reads it"
             )
         reason = str(error)
+        if ask.of is ANY:
+            reason = f"this is no stream of a known protocol ({outcome.n_bytes} bytes)"
     except StreamError as error:
         reason = str(error)
     else:
@@ -94,18 +102,17 @@ def _fold_by_line(stream: Stream, ask: Ask) -> tuple[Accumulator[Any], "array[in
         protocol = found or load("chat")
     accumulator = Accumulator(protocol=protocol, limits=ask.limits, fast=False)
     places = array("Q")
-    begin = 0
-    source = _all(kept, pieces)
-    for number, line in enumerate(
-        source if stream.events.by_line else _split(source), 1
-    ):
+    begin, number, by_line = 0, 1, stream.events.by_line
+    source = chain(kept, pieces)
+    for line in source if by_line else _split(source):
         accumulator.feed(line)
         if not begin and line[:1] not in b":\r\n":  # nor is it empty
             begin = number
         # An event is complete behind a blank line; each line of chunks is one.
-        if stream.events.by_line or not line.strip(b"\r\n"):
+        if by_line or not line.strip(b"\r\n"):
             places.extend([begin] * (_count(accumulator) - len(places)))
             begin = 0
+        number += by_line or line.endswith((b"\n", b"\r"))
     accumulator.finish()
     places.extend([begin] * (_count(accumulator) - len(places)))
     return accumulator, places
@@ -116,20 +123,23 @@ def _count(accumulator: Accumulator[Any]) -> int:
     return accumulator._fold.n_events  # noqa: SLF001 - of this package
 
 
-def _all(kept: list[bytes], pieces: Iterator[bytes]) -> Iterator[bytes]:
-    yield from kept
-    yield from pieces
-
-
 def _split(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines as event streams have them: they end in CR, LF or both."""
+    """Yield lines as event streams have them: they end in CR, LF or both.
+
+    One that is longer than an event may be is yielded in parts.
+    """
     held: list[bytes] = []
+    size = 0
     for piece in pieces:
         held.append(piece)
-        if b"\n" not in piece and b"\r" not in piece:
+        size += len(piece)
+        if b"\n" not in piece and b"\r" not in piece and size <= DEFAULT_LIMIT:
             continue
         lines = b"".join(held).splitlines(keepends=True)
+        held, size = [], 0
         # A CR at the end of a piece may be half of a line end.
-        held = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        if not lines[-1].endswith(b"\n") and len(lines[-1]) <= DEFAULT_LIMIT:
+            held.append(lines.pop())
+            size = len(held[0])
         yield from lines
     yield from b"".join(held).splitlines(keepends=True)

@@ -3,6 +3,7 @@
 This module knows matplotlib; the times are those that the files have.
 """
 
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
@@ -56,7 +57,9 @@ def draw(rows: Sequence[Row], path: str) -> str | None:
     _waterfall(places[0][0], bars)
     if gaps:
         _histogram(places[1][0], sorted(gaps))
-    drawing.savefig(path)
+    with warnings.catch_warnings():  # of a name in a script that the font has not
+        warnings.simplefilter("ignore", UserWarning)
+        drawing.savefig(path)
     if len(timed) > _BARS:
         return f"{path}: the first {_BARS} of {len(timed):,} streams are drawn"
     return None if gaps else f"{path}: no events have times, so there are no gaps"
@@ -81,7 +84,8 @@ def _waterfall(place: Any, rows: Sequence[Row]) -> None:
         times = [start + each for each in row.arrivals]
         place.vlines(times, n - 0.3, n + 0.3, color=_INK, linewidth=0.5, alpha=0.4)
     names = [escape(shown(row.name.removeprefix(folder).lstrip("/"))) for row in rows]
-    place.set_yticks(range(len(rows)), [_cut(name) for name in names], fontsize=8)
+    labels = [_cut(name) for name in names]
+    place.set_yticks(range(len(rows)), labels, fontsize=8, parse_math=False)
     place.invert_yaxis()
     place.set_ylim(len(rows) - 0.4, -0.6)
     place.set_xlabel("seconds since the first request", fontsize=9)
@@ -130,7 +134,7 @@ def _histogram(place: Any, gaps: list[float]) -> None:
 def _clean(place: Any, title: str) -> None:
     place.set_title(title, fontsize=10, loc="left", color=_INK)
     place.spines[["top", "right"]].set_visible(False)
-    place.tick_params(labelsize=8, colors=_INK)
+    place.tick_params(which="both", labelsize=8, colors=_INK)
 
 
 def _cut(name: str) -> str:

@@ -4,8 +4,8 @@ This module knows how they are set apart, and the way to a field of one; of what
 mean only whether two may be chunks of one stream.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from unstream._detect import ANY, claim, detect, load
 from unstream._json import Json, Malformed, encode, parse
 from unstream._outcome import Limits
 from unstream._protocol import Protocol
-from unstream.sse import Event, Run
+from unstream.sse import DEFAULT_LIMIT, Event, Run
 
 __all__ = [
     "Events",
@@ -71,22 +71,16 @@ def as_events(pieces: Iterator[bytes], protocol: Protocol[Any]) -> Events:
     answers. Anything else passes as it is: one JSON body, say.
     """
     first, pieces = begins(pieces)
-    if first == b"{":
-        taken: list[bytes] = []
-        lines = _lines(pieces)
-        _take_two(taken, lines)
-        if _are_chunks([line for line in taken if _bare(line)], protocol):
-            return Events(map(_line_event, chain(taken, lines)), by_line=True)
-        return Events(chain(taken, lines), first=b"".join(taken[:1]))
-    if first == b"[":
-        kept: list[bytes] = []
-        two: list[bytes] = []
-        _take_two(two, _elements(_keep(pieces, kept)))
-        pieces = chain(kept, pieces)
-        if _are_chunks(two, protocol, array=True):
-            return Events(_element_events(_elements(pieces)), has_lines=False)
+    if first not in (b"{", b"["):
+        return Events(pieces)
+    is_array = first == b"["
+    split = _elements if is_array else _lines
+    two, pieces = _two(pieces, split)
+    if not _are_chunks(two, protocol, array=is_array):
         return Events(pieces, first=b"".join(two[:1]))
-    return Events(pieces)
+    if is_array:
+        return Events(_element_events(_elements(pieces)), has_lines=False)
+    return Events(map(_line_event, _lines(pieces)), by_line=True)
 
 
 def _line_event(line: bytes) -> bytes:
@@ -115,14 +109,19 @@ def _element_events(elements: Iterator[bytes]) -> Iterator[bytes]:
         yield b"data: %b%b" % (bare, b"\n\n" if bare[-1:] in (b"}", b"]") else b"")
 
 
-def _take_two(into: list[bytes], texts: Iterator[bytes]) -> None:
-    """Take texts until two of them are not blank."""
-    n = 0
-    for text in texts:
-        into.append(text)
-        n += bool(_bare(text))
-        if n == 2:  # noqa: PLR2004
-            return
+def _two(
+    pieces: Iterator[bytes], split: Callable[[Iterator[bytes]], Iterator[bytes]]
+) -> tuple[list[bytes], Iterator[bytes]]:
+    """Return the first two texts that are not blank, and all pieces.
+
+    Of what is longer than an event may be there are none.
+    """
+    kept: list[bytes] = []
+    texts = filter(_bare, split(_keep(pieces, kept, DEFAULT_LIMIT)))
+    two = [*islice(texts, 2)]
+    if sum(map(len, kept)) > DEFAULT_LIMIT:
+        two.clear()
+    return two, chain(kept, pieces)
 
 
 def _are_chunks(
@@ -163,12 +162,9 @@ def records(pieces: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes]]:
     if first == b"[":
         yield from enumerate(_elements(pieces), 1)
         return
+    two, pieces = _two(pieces, _lines)
     lines = _lines(pieces, limit)
-    taken: list[bytes] = []
-    _take_two(taken, lines)
-    by_line = any(map(_is_json, taken))
-    lines = chain(taken, lines)
-    if by_line:
+    if not two or any(map(_is_json, two)):
         yield from ((n, line) for n, line in enumerate(lines, 1) if _bare(line))
     else:
         yield 1, whole(lines, limit)
@@ -186,21 +182,17 @@ def whole(pieces: Iterable[bytes], limit: int) -> bytes:
 
 def are_answers(pieces: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
     """Say whether a file holds several whole answers; return all pieces, too."""
-    kept: list[bytes] = []
     first, pieces = begins(pieces)
     if first not in (b"{", b"["):
         return False, pieces
-    split = _lines if first == b"{" else _elements
-    two: list[bytes] = []
-    _take_two(two, split(_keep(pieces, kept)))
-    texts = [text for text in two if _bare(text)]
+    is_array = first == b"["
+    two, pieces = _two(pieces, _elements if is_array else _lines)
     try:
-        sent = [parse(_bare(text)) for text in texts]
+        sent = [parse(_bare(text)) for text in two]
     except Malformed:
-        return False, chain(kept, pieces)
-    n_least = 2 if first == b"{" else 1
-    found = len(sent) >= n_least and not _are_chunks(texts, ANY, array=n_least == 1)
-    return found and all(map(_is_answer, sent)), chain(kept, pieces)
+        return False, pieces
+    found = len(sent) >= 2 - is_array and not _are_chunks(two, ANY, array=is_array)
+    return found and all(map(_is_answer, sent)), pieces
 
 
 def _is_answer(sent: Json) -> bool:
@@ -255,9 +247,13 @@ def _payloads(found: Run | Event) -> list[bytes]:
     return [found.data] if isinstance(found, Event) else found
 
 
-def _keep(pieces: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+def _keep(pieces: Iterable[bytes], into: list[bytes], limit: int) -> Iterator[bytes]:
+    size = 0
     for piece in pieces:
         into.append(piece)
+        size += len(piece)
+        if size > limit:
+            return
         yield piece
 
 

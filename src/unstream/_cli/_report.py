@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from unstream._cli import _files, _fold
+from unstream._cli._files import why
 from unstream._cli._fold import Folded
 from unstream._cli._stats import Row, row
 from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
@@ -78,8 +79,7 @@ def reports(name: str, ask: Ask, shape: Shape) -> Iterator[Report]:
     except BrokenPipeError:  # of what `--follow` writes
         raise
     except OSError as error:
-        why = error.strerror or str(error)
-        yield _failed(name, why, shape, named=shape.several)
+        yield _failed(name, why(error), shape, named=shape.several)
     except Exception as error:  # noqa: BLE001 - the other files are to be folded, too
         yield _failed(name, _fault(error), shape, named=shape.several)
 
@@ -93,21 +93,21 @@ def _made(stream: Stream, ask: Ask, shape: Shape, *, named: bool) -> Report:
         return _report(folded, shape, named=named)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        why = error.strerror or str(error)
     except Exception as error:  # noqa: BLE001 - as above
-        why = _fault(error)
-    return _failed(stream.name, why, shape, named=named)
+        return _failed(stream.name, _fault(error), shape, named=named)
 
 
 def _followed(stream: Stream, ask: Ask, *, named: bool) -> Report:
-    from unstream._follow import follow  # noqa: PLC0415 - rich takes 50 ms
+    from unstream._cli._follow import follow  # noqa: PLC0415 - rich takes 50 ms
 
     if named:
         head = f"==> {escape(shown(stream.name))} <==\n"
         write(head.encode("utf-8", "replace"))
     outcome = follow(stream.events.pieces, ask.of, ask.limits, sys.stdout)
-    return Report(status=_CODES[outcome.ending])
+    if stream.source.fault is None:
+        return Report(status=_CODES[outcome.ending])
+    told = f"{_place(stream.name)}: {why(stream.source.fault)}"
+    return Report(told=told, status=max(FAILED, _CODES[outcome.ending]))
 
 
 def _fault(error: Exception) -> str:
@@ -116,26 +116,33 @@ def _fault(error: Exception) -> str:
 
 def died(name: str, shape: Shape) -> Report:
     """Say that the process that folded a file was killed."""
-    why = "the process that folded it was killed; is there enough memory?"
-    return _failed(name, why, shape, named=shape.several)
+    reason = "the process that folded it was killed; is there enough memory?"
+    return _failed(name, reason, shape, named=shape.several)
 
 
-def _failed(name: str, why: str, shape: Shape, *, named: bool) -> Report:
+def _place(name: str) -> str:
+    return "standard input" if name == "-" else shown(name)
+
+
+def _failed(name: str, reason: str, shape: Shape, *, named: bool) -> Report:
     out = b""
     if named and shape.kind in ("json", "outcome"):
-        out = _json(name, {"error": why}, shape, named=True)
-    told = f"{'standard input' if name == '-' else shown(name)}: {why}"
+        out = _json(name, {"error": reason}, shape, named=True)
+    told = f"{_place(name)}: {reason}"
     summed = Row(name=name, ending="unread")
     return Report(out=out, told=told, status=FAILED, row=summed)
 
 
 def _report(folded: Folded, shape: Shape, *, named: bool) -> Report:
-    outcome, reason = folded.outcome, folded.reason
-    told = None
-    if reason is not None:
-        place = "" if folded.name == "-" else f"{shown(folded.name)}: "
-        told = f"{place}{outcome.ending}: {reason}"
+    outcome, told = folded.outcome, None
     status = _CODES[outcome.ending]
+    said = [] if folded.reason is None else [f"{outcome.ending}: {folded.reason}"]
+    if folded.fault is not None:
+        said.append(folded.fault)
+        status = max(FAILED, status)
+    if said:
+        place = "" if folded.name == "-" else f"{shown(folded.name)}: "
+        told = f"{place}{'; '.join(said)}"
     if shape.kind == "check" and outcome.notes:
         status = max(status, _NOTED)
     if shape.is_sum:
@@ -164,7 +171,8 @@ def _shape(folded: Folded, shape: Shape, *, named: bool) -> bytes:
 
 def _json(name: str, whole: dict[str, Json], shape: Shape, *, named: bool) -> bytes:
     if named:
-        whole = {"file": shown(name), **whole}
+        rest = {key: value for key, value in whole.items() if key != "file"}
+        whole = {"file": shown(name), **rest}  # whatever a server says
     line = msgspec.json.encode(whole)
     if shape.pretty:
         line = msgspec.json.format(line, indent=2)

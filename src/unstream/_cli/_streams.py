@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from unstream._cli import _exchanges, _files, _records
+from unstream._cli import _exchanges, _records
 from unstream._cli._exchanges import Exchange
+from unstream._cli._files import Source, plain, why
 from unstream._cli._records import Events
 from unstream._detect import ANY, load
 from unstream._json import Malformed
@@ -53,9 +54,13 @@ class Counted:
 
 
 class Stream(msgspec.Struct, kw_only=True):
-    """Hold one stream or whole answer of a file, to be read once."""
+    """Hold one stream or whole answer of a file, to be read once.
+
+    `source.fault` says in the end whether it could be read to its end.
+    """
 
     name: str
+    source: Source
     bytes: Counted
     events: Events
     exchange: Exchange | None = None
@@ -81,9 +86,21 @@ def streams(name: str, pieces: Iterator[bytes], ask: Ask) -> Iterator[Found]:
     """Yield what is in a file, in its order; raise OSError where it cannot be read.
 
     The streams of a file that holds many are named `file:entry`, counted from 1; of
-    lines that is the number of the line.
+    lines that is the number of the line. What comes before a file cannot be read on is
+    yielded, then the fault.
     """
-    pieces = _files.plain(pieces)
+    source = Source(plain(pieces))
+    try:
+        yield from _found(name, source, ask)
+    except OSError:
+        if source.fault is None:
+            raise
+    if source.fault is not None:
+        yield Fault(name, why(source.fault))
+
+
+def _found(name: str, source: Source, ask: Ask) -> Iterator[Found]:
+    pieces: Iterator[bytes] = source
     if ask.field is not None:
         yield from _by_field(name, pieces, ask)
         return
@@ -96,33 +113,43 @@ def streams(name: str, pieces: Iterator[bytes], ask: Ask) -> Iterator[Found]:
         found = _flows.flows(pieces)
     elif kind is not None:
         read = _exchanges.har if kind == "har" else _exchanges.cassette
-        found = read(_records.whole(pieces, limit))
+        data = _records.whole(pieces, limit)
+        if source.fault is not None:
+            return
+        found = read(data)
     else:
         several, pieces = _records.are_answers(pieces)
         if several:
             for number, record in _records.records(pieces, limit):
-                entry = f"{name}:{number}"
-                yield _stream(entry, iter([record]), ask, inner=True)
+                yield from _inner(f"{name}:{number}", iter([record]), ask)
         else:
-            yield _stream(name, pieces, ask)
+            yield _stream(name, source, pieces, ask)
+            source.fault = None  # it is told with the stream
         return
     yield from _answers(name, found, ask)
 
 
-def _stream(
-    name: str,
-    pieces: Iterator[bytes],
-    ask: Ask,
-    *,
-    inner: bool = False,
-    exchange: Exchange | None = None,
-) -> Stream:
+def _stream(name: str, source: Source, pieces: Iterator[bytes], ask: Ask) -> Stream:
     counted = Counted(pieces, ask.limits.stream_bytes)
     events = _records.as_events(counted, ask.of)
-    if inner:  # its lines are not those of the file, and it is no record of a log
-        events.has_lines = False
-        events.first = b""
-    return Stream(name=name, bytes=counted, events=events, exchange=exchange)
+    return Stream(name=name, source=source, bytes=counted, events=events)
+
+
+def _inner(
+    name: str, pieces: Iterator[bytes], ask: Ask, exchange: Exchange | None = None
+) -> Iterator[Stream | Fault]:
+    """Yield what is in a part of a file, which may be packed by itself."""
+    try:
+        source = Source(plain(pieces))
+        stream = _stream(name, source, source, ask)
+    except OSError as error:
+        yield Fault(name, why(error))
+        return
+    # Its lines are not those of the file, and it is no record of a log.
+    stream.events.has_lines = False
+    stream.events.first = b""
+    stream.exchange = exchange
+    yield stream
 
 
 def _answers(name: str, found: Iterator[Exchange], ask: Ask) -> Iterator[Found]:
@@ -135,11 +162,7 @@ def _answers(name: str, found: Iterator[Exchange], ask: Ask) -> Iterator[Found]:
         elif isinstance(body, OSError):
             yield Fault(entry, str(body))
         else:
-            try:
-                pieces = _files.plain(iter([body]))
-                yield _stream(entry, pieces, ask, inner=True, exchange=exchange)
-            except OSError as error:
-                yield Fault(entry, str(error))
+            yield from _inner(entry, iter([body]), ask, exchange)
     if n_passed == n_all:
         raise OSError("none of its entries is the answer of a model")
     yield Passed(n_passed)
@@ -164,11 +187,7 @@ def _by_field(name: str, pieces: Iterator[bytes], ask: Ask) -> Iterator[Found]:
         if value in (None, "", [], {}):
             n_passed += 1
             continue
-        try:
-            inner = _files.plain(_records.as_pieces(value))
-            yield _stream(entry, inner, ask, inner=True)
-        except OSError as error:
-            yield Fault(entry, str(error))
+        yield from _inner(entry, _records.as_pieces(value), ask)
     if n_passed == n_all:
         raise OSError(f"none of its records has a field {path}")
     yield Passed(n_passed)

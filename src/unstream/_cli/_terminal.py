@@ -18,10 +18,12 @@ __all__ = [
     "write",
 ]
 
-# What moves the cursor, changes the terminal, or turns the order of characters about;
-# of a text that may have lines and tabs, and of a line.
+# What moves the cursor, changes the terminal, or turns the order of characters about:
+# a model may write it, and so may who wrote what it read. One is for a text, which may
+# have lines and tabs, one for a line.
 _NO_TEXT: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\ud800-\udfff]"
 )
 _NO_LINE: Final = re.compile(f"{_NO_TEXT.pattern}|[\t\n\u2028\u2029]")
 

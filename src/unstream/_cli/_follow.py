@@ -4,11 +4,12 @@ With rich (`unstream[cli]`), which knows terminals, colours and how wide a chara
 else, and where it goes to no terminal, as plain text.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
 from unstream._accumulator import Accumulator
+from unstream._cli._progress import rich
+from unstream._cli._terminal import escape_text
 from unstream._events import (
     ArgumentsDelta,
     CallFinished,
@@ -58,18 +59,6 @@ def follow(
 
 # --- The screen -----------------------------------------------------------------------
 
-# What moves the cursor, changes the terminal, or turns the order of characters about:
-# a model may write it, and so may who wrote what it read.
-_CONTROL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-    "\ud800-\udfff]"
-)
-
-
-def _clean(text: str) -> str:
-    """Write what is no text as escapes."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
 
 class _Screen:
     """Where it is written: text in styles, and where the line ends."""
@@ -77,13 +66,10 @@ class _Screen:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._encoding = out.encoding or "utf-8"
+        console, self._text = rich("console"), rich("text")
         self._console: Any = None
-        try:
-            from rich.console import Console  # noqa: PLC0415 - an extra
-        except ImportError:
-            pass
-        else:
-            self._console = Console(file=out, highlight=False)
+        if console is not None:
+            self._console = console.Console(file=out, highlight=False)
         self.column = 0
         # A frame is drawn to the edge of a terminal; elsewhere there is none.
         self.width: int | None = None
@@ -107,9 +93,7 @@ class _Screen:
         if self._console is None:
             self._out.write(text)
         else:
-            from rich.text import Text  # noqa: PLC0415 - is there, see above
-
-            self._console.print(Text(text, style), end="", soft_wrap=True)
+            self._console.print(self._text.Text(text, style), end="", soft_wrap=True)
         last = text.rpartition("\n")[2]
         self.column = _width(last) + (0 if "\n" in text else self.column)
 
@@ -127,11 +111,8 @@ def _width(text: str) -> int:
     """Return how many columns a text takes."""
     if text.isascii():
         return len(text)
-    try:
-        from rich.cells import cell_len  # noqa: PLC0415 - an extra
-    except ImportError:
-        return len(text)
-    return cell_len(text)
+    cells = rich("cells")
+    return len(text) if cells is None else int(cells.cell_len(text))
 
 
 # --- What is seen ---------------------------------------------------------------------
@@ -209,7 +190,7 @@ class _View:
     def _say(self, kind: str, choice: int, position: int, text: str) -> None:
         if self._move(kind, choice, position) and choice:
             self._screen.write(f"[{choice}] ", _QUIET)
-        self._screen.write(_clean(text), _STYLES[kind])
+        self._screen.write(escape_text(text), _STYLES[kind])
 
     def _tell(self, line: str, style: str) -> None:
         self._move("line")
@@ -230,7 +211,7 @@ class _View:
     def _draw(self, text: str) -> None:
         """Write arguments in a frame."""
         screen = self._screen
-        for number, line in enumerate(_clean(text).split("\n")):
+        for number, line in enumerate(escape_text(text).split("\n")):
             if number:
                 screen.end_line()
             rest = line
@@ -307,7 +288,7 @@ def _verdict(call: Call) -> tuple[str, str]:
 
 def _line(text: str) -> str:
     """Return a text as one line."""
-    return _clean(" ".join(text.split()))
+    return escape_text(" ".join(text.split()))
 
 
 def _message(error: Json) -> str:
