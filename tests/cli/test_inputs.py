@@ -597,7 +597,8 @@ def test_a_line_without_an_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> N
     for room in (_records, _fold):
         monkeypatch.setattr(room, "DEFAULT_LIMIT", 1_000_000)
     peaks = []
-    for begin in (b"{", b"[{", b"data: "):
+    chunks = b"".join(json.dumps(each).encode() + b"\n" for each in CHUNKS)
+    for begin in (b"{", b"[{", b"data: ", chunks + b"{"):
         for lines in (False, True):
             blanks = (b" " * (65_536 + n) for n in range(300))  # each anew
             pieces = chain([begin], blanks)

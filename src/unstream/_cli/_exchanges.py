@@ -114,10 +114,8 @@ def har(data: bytes) -> Iterator[Exchange]:
 
 
 def _entry(number: int, entry: dict[str, Any]) -> Exchange:
-    request, content = (
-        _dict(entry.get("request")),
-        _dict(_get(entry, "response", "content")),
-    )
+    request, response = _dict(entry.get("request")), _dict(entry.get("response"))
+    content = _dict(response.get("content"))
     started = _epoch(entry.get("startedDateTime"))
     body: bytes | OSError | None = None
     text, messages = content.get("text"), entry.get("_eventSourceMessages")
@@ -239,13 +237,6 @@ def _coding(headers: Any) -> str:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if type(value) is dict else {}
-
-
-def _get(value: dict[str, Any], *keys: str) -> Any:
-    found: Any = value
-    for key in keys:
-        found = _dict(found).get(key)
-    return found
 
 
 def _text(value: Any) -> str:

@@ -209,12 +209,17 @@ def _is_json(line: bytes) -> bool:
 
 
 def _lines(pieces: Iterable[bytes], limit: int | None = None) -> Iterator[bytes]:
-    """Yield lines, each with its line end."""
+    """Yield lines, each with its line end; raise OSError for one over the limit.
+
+    Without a limit, one that is longer than an event may be is cut there: it is over
+    that bound all the same, and nobody reads it.
+    """
     rest: list[bytes] = []
     size = 0
     for piece in pieces:
         first, *others = piece.split(b"\n")
-        rest.append(first)
+        if limit is not None or size <= DEFAULT_LIMIT:
+            rest.append(first)
         size += len(first)
         for other in others:
             rest.append(b"\n")
