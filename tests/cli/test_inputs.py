@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from base64 import b64encode
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unstream.__main__ import main
-from unstream._cli import _fold, _records
+from unstream._cli import _flows, _fold, _records
 from unstream._cli._exchanges import kind
 from unstream._cli._records import pick, records, suggest
 from unstream._cli._streams import Ask, Fault, Passed, Stream, streams
@@ -468,6 +469,23 @@ def test_flows_need_mitmdump(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_a_flow_with_times_that_cannot_be_leaves_the_others() -> None:
+    sent = {"method": "POST", "path": "/x", "body": None, "started": 1}
+    times = [(0.5, 3), (0.5, float("inf")), (float("nan"), 3), (1e300, 3), (0.5, -1)]
+    lines = [
+        f"unstream {json.dumps({**sent, 'first_byte': first, 'total': total})}\n"
+        for first, total in times
+    ]
+    logged = deque[str](maxlen=1)
+    written = [b"a line of its own\n", *map(str.encode, lines), b"\n"]
+    read = [*_flows._read_flows(written, logged)]
+    assert [*logged] == ["a line of its own"]
+    timings = [
+        each.timing and (each.timing.first_byte, each.timing.total) for each in read
+    ]
+    assert timings == [(0.5, 3), None, (None, 3), (None, 3), None]
+
+
 MITMDUMP: Final = os.environ.get("UNSTREAM_MITMDUMP") or shutil.which("mitmdump")
 _MAKE: Final = """
 import sys
@@ -503,7 +521,9 @@ def test_flows_are_read_by_mitmdump(
         assert done.told == ["unstream: 1 entry passed over: no answer of a model"]
     done = run(FLOW)
     assert (done.status, done.rows) == (1, [])
-    assert done.told[0].startswith("unstream: it: mitmdump cannot read these flows: ")
+    [told] = done.told
+    assert told.startswith("unstream: it: mitmdump cannot read these flows: ")
+    assert told.endswith("Invalid data format.")
 
 
 # --- Laws -----------------------------------------------------------------------------

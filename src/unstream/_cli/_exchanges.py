@@ -22,7 +22,7 @@ from unstream._json import Json, Malformed, parse
 from unstream._tap import is_inference
 from unstream._timing import Timing
 
-__all__ = ["Exchange", "cassette", "har", "kind", "path_of", "unbase"]
+__all__ = ["Exchange", "cassette", "har", "is_time", "kind", "path_of", "unbase"]
 
 # Each of them by how it begins; a flow is a tnetstring of a dict.
 _OPENING: Final = 4096
@@ -137,23 +137,24 @@ def _entry(number: int, entry: dict[str, Any]) -> Exchange:
 
 
 def _timing(timings: dict[str, Any], total: Any) -> Timing | None:
-    if not _is_time(total):
+    if not is_time(total):
         return None
     # What does not apply is -1; `ssl` is part of `connect` (HAR 1.2, timings).
     before = [timings.get(k) for k in ("blocked", "dns", "connect", "send", "wait")]
-    first = sum(filter(_is_time, before)) / 1000
-    known = _is_time(timings.get("wait"))
+    first = sum(filter(is_time, before)) / 1000
+    known = is_time(timings.get("wait"))
     return Timing(first_byte=first if known else None, total=total / 1000)
 
 
-def _is_time(value: Any) -> TypeGuard[float]:
+def is_time(value: Any) -> TypeGuard[float]:
+    """Say whether a value can be a time, which is any number in a file."""
     return type(value) in (int, float) and 0 <= value < _EVER
 
 
 def _arrivals(messages: Any, started: float | None) -> tuple[float, ...]:
     if type(messages) is not list or started is None:
         return ()
-    times = [*filter(_is_time, (_dict(each).get("time") for each in messages))]
+    times = [*filter(is_time, (_dict(each).get("time") for each in messages))]
     return (
         tuple(time - started for time in times) if len(times) == len(messages) else ()
     )

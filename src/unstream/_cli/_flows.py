@@ -6,13 +6,15 @@ This module knows how to ask it; not what a flow means.
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from unstream._cli._exchanges import Exchange, path_of, unbase
+from unstream._cli._exchanges import Exchange, is_time, path_of, unbase
+from unstream._json import parse
 from unstream._timing import Timing
 
 __all__ = ["flows"]
@@ -35,6 +37,7 @@ def flows(pieces: Iterator[bytes]) -> Iterator[Exchange]:
     mitmdump = shutil.which("mitmdump")
     if mitmdump is None:
         raise OSError("mitmproxy's flows need mitmdump, which is not installed")
+    logged: deque[str] = deque(maxlen=1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flows"
         with file.open("wb") as into:
@@ -51,32 +54,38 @@ def flows(pieces: Iterator[bytes]) -> Iterator[Exchange]:
             ) as process,
         ):
             try:
-                yield from _read_flows(process.stdout)
+                yield from _read_flows(process.stdout, logged)
                 failed = process.wait()
             finally:
                 process.kill()
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").strip()
         if failed:
-            why = said.splitlines()[-1] if said else f"exit status {failed}"
+            # Its log goes to standard output, and says more.
+            lines = [*said.splitlines(), *logged]
+            why = lines[-1] if lines else f"exit status {failed}"
             raise OSError(f"mitmdump cannot read these flows: {why}")
 
 
-def _read_flows(lines: Any) -> Iterator[Exchange]:
+def _read_flows(lines: Any, logged: deque[str]) -> Iterator[Exchange]:
+    """Yield what the addon writes; `logged` gets the other lines."""
     number = 0
     for line in lines:
         if not line.startswith(_MARK):
+            if text := line.decode("utf-8", "replace").strip():
+                logged.append(text)
             continue
         number += 1
-        flow = msgspec.json.decode(line[len(_MARK) :], type=_Flow)
-        timing = None
-        if flow.total is not None:
-            timing = Timing(first_byte=flow.first_byte, total=flow.total)
+        flow = msgspec.convert(parse(line[len(_MARK) :]), _Flow)
+        first, timing = flow.first_byte, None
+        if is_time(flow.total):
+            first = first if is_time(first) else None
+            timing = Timing(first_byte=first, total=flow.total)
         yield Exchange(
             number=number,
             method=flow.method,
             path=path_of(flow.path),
             body=None if flow.body is None else unbase(flow.body),
-            started=flow.started,
+            started=flow.started if is_time(flow.started) else None,
             timing=timing,
         )
