@@ -244,6 +244,7 @@ class Fold(Generic[T]):
             weight = weigh(data)
             if weight > _EACH * len(data):
                 weight = weigh_closely(data)
+        self._weighed = b"", 0  # there is less room now
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)
