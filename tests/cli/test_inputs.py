@@ -446,6 +446,14 @@ def test_a_cassette_that_is_no_yaml_is_told(run: Run) -> None:
         assert done.told[0].startswith("unstream: it: this cassette cannot be read: ")
 
 
+def test_a_cassette_that_grows_by_merging_is_refused(run: Run) -> None:
+    merged = "".join(f"- &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 25))
+    done = run(f"interactions:\n- &a0 {{k: v}}\n{merged}")
+    assert (done.status, done.rows) == (1, [])
+    assert done.told[0].startswith("unstream: it: this cassette cannot be read: ")
+    assert "merge" in done.told[0]
+
+
 def test_a_cassette_needs_yaml(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     done = run(f"{HEAD}x\n")
