@@ -74,7 +74,7 @@ def test_in_a_pipe() -> None:
         '│ {"city":"Oslo"}\n'
         "╰─ whole, may run\n"
         "\n"
-        "complete · tool_calls · 61 in, 24 out tokens · 9 events, 1822 bytes · "
+        "complete · tool_calls · 61 in, 24 out tokens · 9 events, 1,822 bytes · "
         "demo-1 · chat\n"
     )
 

@@ -98,7 +98,7 @@ def test_messages_name_facts() -> None:
     messages = {ending: str(raised_for(OUTCOMES[ending])) for ending in ERRORS}
     size = OUTCOMES[Ending.TRUNCATED].n_bytes
     assert messages[Ending.TRUNCATED] == (
-        f"the stream stopped early (after 3 events, {size} bytes)"
+        f"the stream stopped early (after 3 events, {size:,} bytes)"
     )
     assert messages[Ending.EMPTY].startswith(
         "the stream held no choice (after 1 events"

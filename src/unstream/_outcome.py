@@ -42,6 +42,7 @@ __all__ = [
     "Summary",
     "Tokens",
     "TruncatedStream",
+    "count",
     "judge",
     "may_run",
     "total",
@@ -242,6 +243,11 @@ class Record(Summary, frozen=True, kw_only=True):
     interrupted: str | None = None
 
 
+def count(n: int, noun: str) -> str:
+    """Return a number of things, in words."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def total(*counts: int | None) -> int | None:
     """Add what was counted; None where nothing was."""
     known = [count for count in counts if count is not None]
@@ -345,7 +351,8 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         """
         if self.ending is Ending.COMPLETE and self.completion is not None:
             return self.completion
-        received = f"after {self.n_events} events, {self.n_bytes} bytes"
+        n_events, n_bytes = count(self.n_events, "event"), count(self.n_bytes, "byte")
+        received = f"after {n_events}, {n_bytes}"
         if self.ending is Ending.ERROR:
             error = self.error
             if isinstance(error, dict):

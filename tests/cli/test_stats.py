@@ -45,7 +45,7 @@ def test_one_stream_is_a_list() -> None:
         "finish    tool_calls\n"
         "usage     1,200 in, 64 of it cached, 50 out (from usage)\n"
         "call      look, arguments whole, may run\n"
-        f"size      2 events, {len(STREAM)} bytes\n"
+        f"size      2 events, {len(STREAM):,} bytes\n"
         f"note      no_done (event 2): {NOTES['no_done']}\n"
     )
 

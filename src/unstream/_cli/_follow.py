@@ -25,7 +25,7 @@ from unstream._events import (
     TextDelta,
 )
 from unstream._json import Json, dump
-from unstream._outcome import Call, Ending, Limits, Outcome
+from unstream._outcome import Call, Ending, Limits, Outcome, count
 from unstream._protocol import Protocol
 
 __all__ = ["follow"]
@@ -252,7 +252,9 @@ class _View:
             known = [f"{n} {way}" for way, n in counts.items() if n is not None]
             if known:
                 said.append(f"{', '.join(known)} tokens")
-        said.append(f"{outcome.n_events} events, {outcome.n_bytes} bytes")
+        said.append(
+            f"{count(outcome.n_events, 'event')}, {count(outcome.n_bytes, 'byte')}"
+        )
         said += filter(None, (record.model, outcome.protocol))
         self._move("end")
         is_good = outcome.ending is Ending.COMPLETE and not self.is_interrupted

@@ -14,7 +14,7 @@ from unstream._cli._exchanges import Exchange
 from unstream._cli._table import KEYS, Table, drawer, fit
 from unstream._cli._terminal import escape, shown
 from unstream._notes import NOTES
-from unstream._outcome import Arguments, Note, Outcome, Tokens
+from unstream._outcome import Arguments, Note, Outcome, Tokens, count
 from unstream._timing import Timing
 
 __all__ = ["Row", "draw", "folder_of", "row"]
@@ -98,7 +98,7 @@ def _one(row: Row) -> Table:
     for name, arguments, runnable in row.calls:
         may = "may run" if runnable else "may not run"
         lines.append(("call", f"{name or '?'}, arguments {arguments}, {may}"))
-    size = f"{row.n_events:,} events, {row.n_bytes:,} bytes"
+    size = f"{count(row.n_events, 'event')}, {count(row.n_bytes, 'byte')}"
     lines.append(("size", size))
     if row.timing is not None:
         lines.append(("time", _time(row, row.timing)))
