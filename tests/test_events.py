@@ -511,6 +511,12 @@ def candidate(*parts: Any, reason: str | None = None) -> dict[str, Any]:
     return {"candidates": [{"index": 0, "content": {"parts": [*parts]}, **ended}]}
 
 
+def test_a_thought_of_gemini_is_one_that_says_so() -> None:
+    odd = {"text": "a", "thought": "yes"}
+    told, _ = told_of(candidate(odd), protocol="gemini")
+    assert told == [unstream.TextDelta(choice=0, position=0, text="a")]
+
+
 def test_a_call_of_gemini_is_over_when_another_part_comes() -> None:
     calls = [{"functionCall": {"name": n, "args": {"a": 1}}} for n in "fg"]
     told = told_of(candidate(*calls), candidate(reason="MAX_TOKENS"), protocol="gemini")

@@ -182,12 +182,14 @@ def open_decoder(
     try:
         choice = sent["choices"][0]
         levels = sent, choice, choice["delta"]
-        keys = tuple(
-            frozenset(level).difference(kind.__struct_encode_fields__)
-            for kind, level in zip((Chunk, ChunkChoice, Delta), levels, strict=True)
-        )
     except (LookupError, TypeError):
         return None
+    if type(choice) is not dict or type(choice["delta"]) is not dict:
+        return None
+    keys = tuple(
+        frozenset(level).difference(kind.__struct_encode_fields__)
+        for kind, level in zip((Chunk, ChunkChoice, Delta), levels, strict=True)
+    )
     # An object is not dropped unseen: something deep may be wrong in it.
     loose = tuple(
         frozenset(key for key in unknown & dropped if type(level[key]) in ATOMS)

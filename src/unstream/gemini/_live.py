@@ -6,6 +6,7 @@ Arguments that come by paths are no text that grows: they are told when it is ov
 
 from typing import Any
 
+from unstream._events import Kind
 from unstream._json import Json, dump
 from unstream._live import Answer, Live, Log
 from unstream._outcome import Limits
@@ -70,8 +71,9 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
                 pending[place] = part
                 self._report_call(index, place, call, call.get("args"))
             else:
-                kind = "reasoning" if part.get("thought") else "text"
-                self.log.text(kind, index, place, part.get("text"))  # type: ignore[arg-type]
+                thought = part.get("thought") is True
+                kind: Kind = "reasoning" if thought else "text"
+                self.log.text(kind, index, place, part.get("text"))
         self._at[index] = newest + 1 if newest in pending else newest
         for place, part in [*pending.items()]:  # two at the most: the newest, an open
             if isinstance(part, Call):
