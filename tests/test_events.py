@@ -605,6 +605,15 @@ def test_the_protocol_may_be_found_out(name: str) -> None:
     assert any(isinstance(event, unstream.TextDelta) for event in told)
 
 
+def test_a_body_with_two_answers_of_one_index() -> None:
+    one = {"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    two = {"content": {"parts": [{"text": "b"}]}, "finishReason": "STOP"}
+    body = msgspec.json.encode({"candidates": [one, two]})
+    hold(body, [9], "gemini", Limits())
+    choices = [{"index": 0, "message": {"content": text}} for text in "ab"]
+    hold(msgspec.json.encode({"choices": choices}), [9], "chat", Limits())
+
+
 def test_an_async_source() -> None:
     async def source() -> Any:
         for data in cut(BODY, [50]):
@@ -687,6 +696,10 @@ def calls_of_chat(n: int) -> list[dict[str, Any]]:
     return [*opened, *(piece("1", i) for i in range(n)), finish()]
 
 
+def pieces_of_a_name(n: int) -> list[dict[str, Any]]:
+    return [piece("", id="c", name="f"), *[piece("", name="name " * 999)] * n, finish()]
+
+
 def calls_of_messages(n: int) -> list[dict[str, Any]]:
     return [messages.start(), *(e for i in range(n) for e in block(i, "{", "}"))]
 
@@ -718,6 +731,7 @@ def usages(n: int) -> list[dict[str, Any]]:
     ("make", "protocol"),
     [
         (calls_of_chat, "chat"),
+        (pieces_of_a_name, "chat"),
         (reopened, "chat"),
         (usages, "chat"),
         (calls_of_messages, "messages"),

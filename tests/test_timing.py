@@ -164,6 +164,14 @@ def test_it_is_known_for_every_protocol(path: Path) -> None:
             assert said_by(timed(feeds, protocol=protocol, fast=fast)) == expected
 
 
+@pytest.mark.parametrize("step", [1, 3, 50])
+def test_an_element_of_an_array_ends_before_its_line_does(step: int) -> None:
+    element = b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}'
+    feeds = cut(b"[" + b" , \n".join([element] * 9) + b"]", [step])
+    expected = reference(feeds, unstream.gemini.PROTOCOL)
+    assert said_by(timed(feeds, protocol=unstream.gemini.PROTOCOL)) == expected
+
+
 def said(text: str, key: str = "content") -> bytes:
     return stream(chunk({key: text})).removesuffix(b"data: [DONE]\n\n")
 

@@ -284,7 +284,9 @@ class Accumulator(Generic[T]):
             if feed:
                 watch.meet("first_byte", time)
                 break
-        if self._decoder.is_stream and not all(_LF in feed for feed in held):
+        decoder = self._decoder
+        is_stream = decoder.is_stream and decoder.by_lines
+        if is_stream and not all(_LF in feed for feed in held):
             held, times = _join(held, times)
         at, n = 0, len(held)
         while at < n:

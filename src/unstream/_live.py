@@ -324,8 +324,10 @@ class Log:
         by_choice: dict[int, list[Call]] = defaultdict(list)
         for call in calls:
             by_choice[call.choice].append(call)
+        first: dict[int, Answer] = {}  # as in a record; a body may have two of one index
         for answer in answers:
-            choice = answer.choice
+            first.setdefault(answer.choice, answer)
+        for choice, answer in first.items():
             self._settle_text("reasoning", choice, answer.reasoning)
             self._settle_text("text", choice, answer.text)
             self._settle_text("refusal", choice, answer.refusal)
