@@ -191,8 +191,7 @@ def test_what_went_wrong(
     request = exchange(ASKED, status=status)
     assert otel.attributes(outcome, request=request).get("error.type") == expected
     for metric in otel.metrics(outcome, request=request):
-        of_chunks = metric["name"].endswith("chunk")
-        failed = None if of_chunks else expected
+        failed = expected if metric["name"] == otel._DURATION else None
         assert metric["attributes"].get("error.type") == failed
 
 

@@ -324,7 +324,7 @@ class Log:
         by_choice: dict[int, list[Call]] = defaultdict(list)
         for call in calls:
             by_choice[call.choice].append(call)
-        first: dict[int, Answer] = {}  # as in a record; a body may have two of one index
+        first: dict[int, Answer] = {}  # a body may have two of one index
         for answer in answers:
             first.setdefault(answer.choice, answer)
         for choice, answer in first.items():
