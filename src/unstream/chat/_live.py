@@ -63,11 +63,8 @@ class LiveChat(Live[ChatCompletion], ChatFold):
                 for piece in pieces:
                     if type(piece) is dict:
                         self._report_call(index, calls, piece)
-            if not choice.finished:
-                log.reopen(index)
-            elif log.is_settled(index):
-                log.finish(index, self.mended(choice.state["finish_reason"]))
-            else:
+            reason = choice.state["finish_reason"] if choice.finished else None
+            if log.note_end(index, reason):
                 plain = self.mended({"choices": [choice.plain(index)]})
                 self.settle(structure(ChatCompletion, plain))
 

@@ -48,13 +48,9 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
             if candidate is None:
                 continue
             self._report_parts(index, candidate.parts)
-            if not candidate.has_ended():
-                log.reopen(index)
-                continue
-            reason = self.mended(str(candidate.state["finishReason"]))
-            if log.is_settled(index):
-                log.finish(index, reason)
-            else:
+            ended = candidate.has_ended()
+            reason = str(candidate.state["finishReason"]) if ended else None
+            if log.note_end(index, reason):
                 plain = {**candidate.plain(), "index": index}
                 plain = self.mended({"candidates": [plain]})
                 self.settle(structure(GenerateContentResponse, plain))
@@ -93,8 +89,8 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
         self.log.call(
             index,
             place,
-            _text(call.get("id")),
-            _text(call.get("name")),
+            call.get("id"),
+            call.get("name"),
             dump(args) if type(args) is dict else args,
         )
 
@@ -122,7 +118,3 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
         """Return the usage so far."""
         usage = self._top.get("usageMetadata")
         return usage if type(usage) is dict else None
-
-
-def _text(value: Json) -> str:
-    return value if type(value) is str else ""
