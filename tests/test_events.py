@@ -623,6 +623,8 @@ def test_an_async_source() -> None:
         return [event async for event in unstream.aevents(source())]
 
     assert asyncio.run(run()) == list(unstream.events(BODY))
+    with pytest.raises(TypeError, match="use aevents"):
+        unstream.events(source())
     with pytest.raises(TypeError, match="events"):
         unstream.aevents([BODY])  # type: ignore[arg-type]
 

@@ -413,6 +413,19 @@ def test_each_choice_is_a_message_and_keeps_what_is_no_object() -> None:
     ]
 
 
+def test_the_habits_of_some_servers() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+    first = chunk({"content": [thinking, {"type": "text", "text": "a"}]})
+    second = chunk({"function_call": {"name": "f", "arguments": '{"a":1}'}})
+    made = otel.attributes(outcome_of(stream(first, second)), messages=True)
+    [message] = json.loads(made["gen_ai.output.messages"])
+    assert message["parts"] == [
+        {"type": "reasoning", "content": "Hm"},
+        {"type": "text", "content": "a"},
+        {"type": "tool_call", "id": None, "name": "f", "arguments": {"a": 1}},
+    ]
+
+
 def check_shape(messages: list[Any]) -> None:
     """Check what the JSON schema of the conventions requires."""
     required = {
