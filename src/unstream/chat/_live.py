@@ -81,7 +81,7 @@ class LiveChat(Live[ChatCompletion], ChatFold):
                     continue
                 if part.get("type") == "text":
                     self.log.text("text", index, place, part.get("text"))
-                nested = part.get("thinking")
+                nested = part.get("thinking") or part.get("summary")
                 if isinstance(nested, Parts):
                     self._report_entries(index, place, nested._parts)  # noqa: SLF001
 
