@@ -399,10 +399,10 @@ class Accumulator(Generic[T]):
         self, lines: list[bytes], at: int, size: int, *, framed: bool = False
     ) -> int:
         """Take payloads by the fast path, from `at` on; return where that ends."""
-        fast = self._fast
-        if fast is None or not (fast.templates or self._fold.record):
+        fast, fold = self._fast, self._fold
+        if fast is None or fold.is_tight or not (fast.templates or fold.record):
             return at
-        return fast.run(lines, at, self._fold, size=size, framed=framed)
+        return fast.run(lines, at, fold, size=size, framed=framed)
 
     def _take_run(self, payloads: Run) -> None:
         """Take a run of payloads."""

@@ -140,13 +140,20 @@ def weigh(payload: bytes) -> int:
 
 
 def weigh_closely(payload: bytes) -> int:
-    """Do the same without what stands in strings, which may be code; slower.
+    """Do the same without what stands in long strings, which may be code; slower."""
+    weight = weigh(payload)
+    # Most often there is none: found out in a tenth of the time, where that is safe.
+    if len(payload) < _SMALL and max(map(len, payload.split(b'"'))) <= _TEXT:
+        return weight
+    for found in _STRING.finditer(payload):
+        start, end = found.span()
+        if end - start > _TEXT:
+            weight -= weigh(payload[start:end]) - (end - start)
+    return weight
 
-    So events that differ in their texts alone weigh the same, on whichever road.
-    """
-    return weigh(_STRING.sub(b"", payload))
 
-
+_TEXT: Final = 64  # a shorter one is not worth to be looked at
+_SMALL: Final = 4096  # what is split takes up to fifty times its size
 _WEIGHTLESS: Final = bytes(set(range(256)) - set(b"[{,"))
 
 

@@ -59,6 +59,9 @@ _FREE: Final = 4 * 1024 * 1024
 _EACH: Final = 16
 # No byte of JSON weighs more than this: see `_json.weigh` of `[[[`.
 _MOST: Final = 512
+# A payload of so many bytes may be all that there is room for: each is to be weighed,
+# so that no road takes what another refuses. Short strings are weighed with the rest.
+_TIGHT: Final = 1024
 
 
 class Fold(Generic[T]):
@@ -91,6 +94,7 @@ class Fold(Generic[T]):
         "foreign",
         "has_content",
         "has_halves",
+        "is_tight",
         "limit",
         "limits",
         "listens",
@@ -122,6 +126,7 @@ class Fold(Generic[T]):
         self._held = 0
         self._debt = 0
         self._light = min(_FREE, limits.held_bytes) // _MOST
+        self.is_tight = self._light < _TIGHT
 
     # --- What a protocol says ---------------------------------------------------------
 
@@ -239,10 +244,12 @@ class Fold(Generic[T]):
             weight = weigh(data)
             if weight > _EACH * len(data):
                 weight = weigh_closely(data)
+        self._weighed = b"", 0  # there is less room now
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
         room = min(_FREE - self._debt, self.limits.held_bytes - self._held)
         self._light = max(0, room) // _MOST
+        self.is_tight = self._light < _TIGHT
 
     def fail(self, error: Json) -> None:
         """Take note of an error that the provider reported; the first is the cause."""

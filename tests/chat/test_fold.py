@@ -316,6 +316,7 @@ def test_keys_of_logprobs_are_mended(key: str) -> None:
          {"a": 2}, "choice"),
         ([{"x_groq": {"usage": {"a": 1}}}, {"usage": {"a": 3}}], {"a": 3}, "usage"),
         ([{"usage": {}}, {"x_groq": {"usage": {"a": 1}}}], {"a": 1}, "x_groq"),
+        ([{"usage": {"a": None}}, chunk({}, usage={"a": 2})], {"a": 2}, "choice"),
         ([{"usage": {}}], None, None),
         ([{"usage": {"a": None}}], {"a": None}, "usage"),
         ([{"usage": {"d": {"x": None, "y": 1}}}], {"d": {"x": None, "y": 1}}, "usage"),

@@ -150,7 +150,7 @@ class ChatFold(Fold[ChatCompletion]):
         alike = 0
         while at < n:
             chunk: Chunk | None = None
-            if repeats.is_ready and like > 1:
+            if repeats.is_ready and like > 1 and not self.is_tight:
                 start = at
                 at = repeats.take(payloads, at)
                 self.n_events += at - start

@@ -202,7 +202,7 @@ class Repeats:
             return
         if chunk.choices is not None and len(chunk.choices) == 1:
             [choice] = chunk.choices
-            chunk.choices = None
+            chunk.choices = chunk.obfuscation = chunk.p = None
             self._drop(chunk, choice)
             if self.top != chunk:
                 self.clear()
@@ -210,7 +210,6 @@ class Repeats:
 
     def _drop(self, chunk: Any, choice: Any) -> None:
         """Take out what is dropped, whatever it is."""
-        chunk.obfuscation = chunk.p = None
         parts = chunk, choice, choice.delta
         for level, _, name in self._dropped:
             if (part := parts[level]) is not None:  # a delta may be null
@@ -278,8 +277,9 @@ class Repeats:
                 return False
             taken.append((like.write, text))
             setattr(delta, like.key, None)
-        chunk.choices = None
-        self._drop(chunk, choice)
+        chunk.choices = chunk.obfuscation = chunk.p = None
+        if self._dropped:
+            self._drop(chunk, choice)
         if choice != like.choice or chunk != self.top:
             return False
         for write, value in taken:

@@ -83,7 +83,8 @@ class ResponsesFold(Fold[Response]):
         self.record = None
         alike = 0
         while at < n:
-            if repeats.is_ready and (like > 1 or self._numbered):
+            looks = like > 1 or self._numbered
+            if looks and repeats.is_ready and not self.is_tight:
                 start = at
                 at = repeats.take(payloads, at)
                 self.n_events += at - start
