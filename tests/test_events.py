@@ -511,6 +511,12 @@ def candidate(*parts: Any, reason: str | None = None) -> dict[str, Any]:
     return {"candidates": [{"index": 0, "content": {"parts": [*parts]}, **ended}]}
 
 
+def test_a_thought_of_gemini_is_one_that_says_so() -> None:
+    odd = {"text": "a", "thought": "yes"}
+    told, _ = told_of(candidate(odd), protocol="gemini")
+    assert told == [unstream.TextDelta(choice=0, position=0, text="a")]
+
+
 def test_a_call_of_gemini_is_over_when_another_part_comes() -> None:
     calls = [{"functionCall": {"name": n, "args": {"a": 1}}} for n in "fg"]
     told = told_of(candidate(*calls), candidate(reason="MAX_TOKENS"), protocol="gemini")
@@ -599,6 +605,15 @@ def test_the_protocol_may_be_found_out(name: str) -> None:
     assert any(isinstance(event, unstream.TextDelta) for event in told)
 
 
+def test_a_body_with_two_answers_of_one_index() -> None:
+    one = {"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    two = {"content": {"parts": [{"text": "b"}]}, "finishReason": "STOP"}
+    body = msgspec.json.encode({"candidates": [one, two]})
+    hold(body, [9], "gemini", Limits())
+    choices = [{"index": 0, "message": {"content": text}} for text in "ab"]
+    hold(msgspec.json.encode({"choices": choices}), [9], "chat", Limits())
+
+
 def test_an_async_source() -> None:
     async def source() -> Any:
         for data in cut(BODY, [50]):
@@ -608,6 +623,8 @@ def test_an_async_source() -> None:
         return [event async for event in unstream.aevents(source())]
 
     assert asyncio.run(run()) == list(unstream.events(BODY))
+    with pytest.raises(TypeError, match="use aevents"):
+        unstream.events(source())
     with pytest.raises(TypeError, match="events"):
         unstream.aevents([BODY])  # type: ignore[arg-type]
 
@@ -681,6 +698,10 @@ def calls_of_chat(n: int) -> list[dict[str, Any]]:
     return [*opened, *(piece("1", i) for i in range(n)), finish()]
 
 
+def pieces_of_a_name(n: int) -> list[dict[str, Any]]:
+    return [piece("", id="c", name="f"), *[piece("", name="name " * 999)] * n, finish()]
+
+
 def calls_of_messages(n: int) -> list[dict[str, Any]]:
     return [messages.start(), *(e for i in range(n) for e in block(i, "{", "}"))]
 
@@ -712,6 +733,7 @@ def usages(n: int) -> list[dict[str, Any]]:
     ("make", "protocol"),
     [
         (calls_of_chat, "chat"),
+        (pieces_of_a_name, "chat"),
         (reopened, "chat"),
         (usages, "chat"),
         (calls_of_messages, "messages"),

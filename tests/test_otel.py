@@ -191,8 +191,7 @@ def test_what_went_wrong(
     request = exchange(ASKED, status=status)
     assert otel.attributes(outcome, request=request).get("error.type") == expected
     for metric in otel.metrics(outcome, request=request):
-        of_chunks = metric["name"].endswith("chunk")
-        failed = None if of_chunks else expected
+        failed = expected if metric["name"] == otel._DURATION else None
         assert metric["attributes"].get("error.type") == failed
 
 
@@ -411,6 +410,19 @@ def test_each_choice_is_a_message_and_keeps_what_is_no_object() -> None:
     assert [message["parts"] for message in messages] == [
         [{"type": "refusal", "content": "no"}, {**CALL, "arguments": '{"a'}],
         [{"type": "text", "content": "b"}],
+    ]
+
+
+def test_the_habits_of_some_servers() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+    first = chunk({"content": [thinking, {"type": "text", "text": "a"}]})
+    second = chunk({"function_call": {"name": "f", "arguments": '{"a":1}'}})
+    made = otel.attributes(outcome_of(stream(first, second)), messages=True)
+    [message] = json.loads(made["gen_ai.output.messages"])
+    assert message["parts"] == [
+        {"type": "reasoning", "content": "Hm"},
+        {"type": "text", "content": "a"},
+        {"type": "tool_call", "id": None, "name": "f", "arguments": {"a": 1}},
     ]
 
 

@@ -164,6 +164,36 @@ def test_it_is_known_for_every_protocol(path: Path) -> None:
             assert said_by(timed(feeds, protocol=protocol, fast=fast)) == expected
 
 
+def test_what_came_before_the_protocol_was_known_has_its_times() -> None:
+    filtered = b'data: {"choices":[],"prompt_filter_results":[]}\n\n'  # as of Azure
+    feeds = [filtered, b": waits\n\n", said("", "content"), said("a"), said("b")]
+    timing = timed(feeds, protocol=unstream.ANY)
+    assert (timing.first_byte, timing.first_event, timing.first_text) == (1, 1, 4)
+    assert timing == timed(feeds, protocol=unstream.chat.PROTOCOL)
+    for step in (1, 7):
+        pieces = cut(b"".join(feeds), [step])
+        timing = timed(pieces, protocol=unstream.ANY)
+        assert timing.first_event == -(-len(filtered) // step)
+        assert timing == timed(pieces, protocol=unstream.chat.PROTOCOL)
+    timing = timed(feeds[:2], protocol=unstream.ANY)
+    assert (timing.first_event, timing.last_event, timing.feeds) == (1, 1, 1)
+    many = cut(b":" * 3000 + b"\n\n" + filtered, [1])
+    accumulator = Accumulator(protocol=unstream.ANY, clock=time.monotonic)
+    for feed in many:
+        accumulator.feed(feed)
+    watch: Any = accumulator._watch
+    assert len(watch.early) <= 1024
+    assert timed(many, protocol=unstream.ANY).first_event == len(many)
+
+
+@pytest.mark.parametrize("step", [1, 3, 50])
+def test_an_element_of_an_array_ends_before_its_line_does(step: int) -> None:
+    element = b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}'
+    feeds = cut(b"[" + b" , \n".join([element] * 9) + b"]", [step])
+    expected = reference(feeds, unstream.gemini.PROTOCOL)
+    assert said_by(timed(feeds, protocol=unstream.gemini.PROTOCOL)) == expected
+
+
 def said(text: str, key: str = "content") -> bytes:
     return stream(chunk({key: text})).removesuffix(b"data: [DONE]\n\n")
 

@@ -248,9 +248,9 @@ class Accumulator(Generic[T]):
         """End the input and return the verdict; again, the same one."""
         if self._outcome is None:
             self._read()
-            before = self._fold.n_events
             if self._detector is not None:
                 self._decide(self._detector.close())
+            before = self._fold.n_events
             # Most streams end between two events, with nothing left to take.
             if not self._is_over() and (
                 self._body is not None or not self._decoder.idle
@@ -284,7 +284,9 @@ class Accumulator(Generic[T]):
             if feed:
                 watch.meet("first_byte", time)
                 break
-        if self._decoder.is_stream and not all(_LF in feed for feed in held):
+        decoder = self._decoder
+        is_stream = decoder.is_stream and decoder.by_lines
+        if is_stream and not all(_LF in feed for feed in held):
             held, times = _join(held, times)
         at, n = 0, len(held)
         while at < n:
@@ -293,10 +295,13 @@ class Accumulator(Generic[T]):
                 counts = [*takewhile(bool, map(_count_events, islice(held, at, None)))]
                 counts = counts or [1]
             at += len(counts)
-            before = self._fold.n_events
+            before, is_early = self._fold.n_events, self._detector is not None
+            if is_early:
+                watch.wait(times[start], len(held[start]))
             self._held = held[start:at]
             self._read_held()
-            self._note_times(watch, times[start:at], counts, before)
+            if not is_early:  # else `_decide` does
+                self._note_times(watch, times[start:at], counts, before)
 
     def _note_times(
         self, watch: Watch, times: list[float], counts: list[int], before: int
@@ -345,8 +350,19 @@ class Accumulator(Generic[T]):
         detector, self._detector = self._detector, None
         if found is not None and found is not self._protocol:
             self._begin(found)
-        if detector is not None and detector.data:
-            self._read_data(bytes(detector.data))
+        if detector is None or not detector.data:
+            return
+        data, watch = bytes(detector.data), self._watch
+        if watch is None:
+            self._read_data(data)
+            return
+        start = 0
+        for time, size in watch.early:
+            before = self._fold.n_events
+            self._read_data(data[start : start + size])
+            self._note_times(watch, [time], [1], before)
+            start += size
+        watch.early.clear()
 
     def _read_data(self, data: bytes) -> None:
         """Read the next bytes, but for an event that has just begun."""

@@ -16,6 +16,7 @@ from unstream._rules import State
 __all__ = ["asked", "instructions", "said"]
 
 _ITEMS: Final = ("function_call", "custom_tool_call")
+_THOUGHTS: Final = ("summary", "content", "thinking")
 _RESULTS: Final = ("function_call_output", "custom_tool_call_output", "tool_result")
 
 
@@ -92,6 +93,8 @@ def _parts_of(sent: Json) -> Iterable[State]:
         if _is(inner):
             text = inner.get("arguments", inner.get("input"))
             yield _call(call.get("id"), inner.get("name"), text)
+    if _is(call := sent.get("function_call")):  # as it was before tools
+        yield _call(None, call.get("name"), call.get("arguments"))
 
 
 def _parts(content: Json) -> Iterable[State]:
@@ -115,8 +118,8 @@ def _part(part: State) -> State:  # noqa: PLR0911 - a row for each kind
     text = part.get("text")
     if isinstance(thought := part.get("thinking"), str):
         return {"type": "reasoning", "content": thought}
-    if kind == "reasoning":
-        inner = [*_list(part.get("summary")), *_list(part.get("content"))]
+    if kind in ("reasoning", "thinking"):  # of the latter Mistral has a list
+        inner = [each for key in _THOUGHTS for each in _list(part.get(key))]
         texts = [each["text"] for each in inner if _is(each) and _has_text(each)]
         return {"type": "reasoning", "content": "".join(texts)}
     if isinstance(text, str):

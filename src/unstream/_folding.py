@@ -58,7 +58,7 @@ def fold(
     if isinstance(source, bytes | bytearray | memoryview):
         accumulator.feed(source)  # pyright: ignore[reportArgumentType]
     else:
-        for data in _iterate(source):
+        for data in _iterate(source, "afold"):
             accumulator.feed(data)
     return accumulator.finish().unwrap()
 
@@ -111,7 +111,7 @@ def fold_chunks(
     """
     accumulator = Accumulator(protocol=protocol, limits=limits)
     chunk = None
-    for chunk in _iterate(chunks):
+    for chunk in _iterate(chunks, "afold_chunks"):
         _add(accumulator, chunk)
     return _conclude(accumulator, type(chunk).__name__, incomplete=incomplete)
 
@@ -158,7 +158,7 @@ def events(
     what came. Raises TypeError, when it is called, where `source` is something else.
     """
     whole = isinstance(source, bytes | bytearray | memoryview)
-    pieces = (source,) if whole else _iterate(source)
+    pieces = (source,) if whole else _iterate(source, "aevents")
     accumulator = Accumulator(protocol=protocol, limits=limits, events=True)
     return _events(pieces, accumulator)
 
@@ -228,12 +228,12 @@ def _conclude(accumulator: Accumulator[Any], kind: str, *, incomplete: bool) -> 
     return outcome.unwrap()
 
 
-def _iterate(source: Any) -> Iterable[Any]:
+def _iterate(source: Any, name: str) -> Iterable[Any]:
     kind = type(source).__name__
     if isinstance(source, str):
         raise TypeError("a stream is bytes, not str: pass text.encode()")
     if isinstance(source, AsyncIterable):
-        raise TypeError(f"{kind} is an async iterable: use afold or afold_chunks")
+        raise TypeError(f"{kind} is an async iterable: use {name}")
     if isinstance(source, os.PathLike):
         raise TypeError(f"a path is no stream: pass its read_bytes(), not {kind}")
     if isinstance(source, Mapping) or not isinstance(source, Iterable):

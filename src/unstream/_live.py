@@ -40,7 +40,7 @@ from unstream._rules import State, settle
 from unstream._structs import structure
 from unstream.sse import Run
 
-__all__ = ["Answer", "Live", "Log", "filled"]
+__all__ = ["Answer", "Live", "Log", "filled", "only_answer"]
 
 T = TypeVar("T", bound=Completion)
 
@@ -145,6 +145,14 @@ class Answer(Struct, frozen=True):
     reason: str | None
 
 
+def only_answer(whole: Completion, *, is_over: bool) -> list[Answer]:
+    """Return what is left of a result that is one answer."""
+    said = whole.summary()
+    [reason] = said.finish_reasons
+    reason = reason if is_over else None
+    return [Answer(0, said.text, said.reasoning, said.refusal, reason)]
+
+
 class Log:
     """What was told of one stream, and what is to be handed out next."""
 
@@ -206,9 +214,11 @@ class Log:
         self._tell(kind, choice, part, source)
 
     def call(
-        self, choice: int, key: Hashable, identity: str, name: str, source: Any
+        self, choice: int, key: Hashable, identity: Json, name: Json, source: Any
     ) -> None:
         """Tell what is new of a call, which `key` knows among those of its choice."""
+        identity = identity if type(identity) is str else ""
+        name = name if type(name) is str else ""
         calls = self._calls.get(choice)
         if calls is None:
             calls = self._calls[choice] = {}
@@ -291,6 +301,19 @@ class Log:
         """Say whether a choice finished once, and its calls were told."""
         return choice in self._settled
 
+    def note_end(self, choice: int, reason: str | None) -> bool:
+        """Take note whether a choice finished; say whether what is left is to be told.
+
+        `reason` is None for one that is open.
+        """
+        if reason is None:
+            self.reopen(choice)
+        elif self.is_settled(choice):
+            self.finish(choice, mend(reason) if self.mends else reason)
+        else:
+            return True
+        return False
+
     def finish(self, choice: int, reason: str) -> None:
         """Tell that a choice finished, unless that was told."""
         self._settled.add(choice)
@@ -324,8 +347,10 @@ class Log:
         by_choice: dict[int, list[Call]] = defaultdict(list)
         for call in calls:
             by_choice[call.choice].append(call)
+        first: dict[int, Answer] = {}  # a body may have two of one index
         for answer in answers:
-            choice = answer.choice
+            first.setdefault(answer.choice, answer)
+        for choice, answer in first.items():
             self._settle_text("reasoning", choice, answer.reasoning)
             self._settle_text("text", choice, answer.text)
             self._settle_text("refusal", choice, answer.refusal)

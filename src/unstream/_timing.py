@@ -20,6 +20,9 @@ _MIDDLE: Final = 0.9805  # of the upper end: as far from the one end as from the
 # Nobody sees a microsecond; nobody waits for a day. That makes 648 buckets at the most.
 _LEAST: Final = 1e-6
 _MOST: Final = 86_400.0
+# Of so many feeds it is known when each came, before it is known of what protocol they
+# are: an event or two, in feeds of any size. What comes after them comes as one.
+_MOST_EARLY: Final = 1024
 
 STALL: Final = 1.0
 """The seconds from which on a gap is a stall: some fifty tokens of a usual model."""
@@ -152,7 +155,16 @@ def _at(histogram: tuple[tuple[float, int], ...], count: int, percent: int) -> f
 class Watch:
     """The times of one stream: of its feeds, and of what came first in them."""
 
-    __slots__ = ("_firsts", "_gaps", "_last", "_start", "clock", "now", "stamps")
+    __slots__ = (
+        "_firsts",
+        "_gaps",
+        "_last",
+        "_start",
+        "clock",
+        "early",
+        "now",
+        "stamps",
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -161,6 +173,8 @@ class Watch:
         self._firsts: dict[str, float] = {}  # by the names of `Timing`
         self._last: float | None = None  # when an event ended
         self.stamps: list[float] = []  # what the clock said at each feed that is held
+        # Of what came before the protocol was known: when, and how many bytes.
+        self.early: list[tuple[float, int]] = []
         self.now = 0.0  # when the newest that was taken came
 
     def take(self) -> list[float]:
@@ -170,6 +184,12 @@ class Watch:
         self.stamps.clear()
         self.now = times[-1]
         return times
+
+    def wait(self, time: float, size: int) -> None:
+        """Take note of so many bytes that are read later."""
+        if len(self.early) == _MOST_EARLY:
+            size += self.early.pop()[1]
+        self.early.append((time, size))
 
     def meet(self, name: str, time: float) -> None:
         """Take note of a thing that was there at a time; the first time counts."""

@@ -78,6 +78,7 @@ def attributes(
     """
     record, body = outcome.record, _body(request)
     made = _common(outcome, record, request, body, provider)
+    made["error.type"] = _error(outcome, request)
     made |= parameters(body)
     if _streams(outcome, request, body):
         made["gen_ai.request.stream"] = True
@@ -131,20 +132,18 @@ def metrics(
 
     def add(name: str, values: list[Any], **beside: str) -> None:
         if values and values[0] is not None:
-            fields = common | {
-                f"gen_ai.{k.replace('_', '.')}": beside[k] for k in beside
-            }
+            fields = common | beside
             unit = _METRICS[name][0]
             made.append(
                 {"name": name, "unit": unit, "attributes": fields, "values": values}
             )
 
-    if record.usage is not None:
-        add(_USAGE, [record.usage.input], token_type="input")  # noqa: S106 - no secret
-        add(_USAGE, [record.usage.output], token_type="output")  # noqa: S106
+    if (usage := record.usage) is not None:
+        add(_USAGE, [usage.input], **{"gen_ai.token.type": "input"})
+        add(_USAGE, [usage.output], **{"gen_ai.token.type": "output"})
     if (timing := outcome.timing) is not None:
-        add(_DURATION, [timing.total])
-        common.pop("error.type", None)  # those of chunks have none
+        failed = _error(outcome, request)  # of the others none asks
+        add(_DURATION, [timing.total], **({"error.type": failed} if failed else {}))
         if _streams(outcome, request, body):
             add(_FIRST_CHUNK, [timing.first_event])
             if timing.gaps is not None:
@@ -271,8 +270,6 @@ def _common(
         made["gen_ai.request.model"] = unquote(named[1])
     if record.model:
         made["gen_ai.response.model"] = record.model
-    if (failed := _error(outcome, request)) is not None:
-        made["error.type"] = failed
     return made
 
 

@@ -158,6 +158,11 @@ class Decoder:
         return b"\n".join(self._data)
 
     @property
+    def by_lines(self) -> bool:
+        """Say whether events end at the ends of lines, and nowhere else."""
+        return True
+
+    @property
     def is_open(self) -> bool:
         """Say whether an end mark is still to come: an event stream has none."""
         return False

@@ -188,6 +188,21 @@ def test_a_fault_in_what_is_dropped_is_seen(twin: bytes) -> None:
     assert repr(fold_reads([body], fast=False)) == repr(fold_plainly(body))
 
 
+@pytest.mark.parametrize("delta", [[None], ["role"], "role", 5], ids=repr)
+def test_a_delta_that_is_no_object(delta: Json) -> None:
+    like = {**chunk({"content": "a"}), "x": 1}
+    odd = {"id": "c", "x": 1, "choices": [{"index": 0, "delta": delta}]}
+    body = stream(*[like] * 8, *[odd] * 8, *[like] * 8)
+    assert repr(fold_reads([body])) == repr(fold_plainly(body))
+
+
+def test_a_delta_of_null_has_nothing_to_drop() -> None:
+    like = chunk({"content": "a", "token_id": 7})
+    odd = {"choices": [{"index": 0, "delta": None}], "obfuscation": "x"}
+    body = stream(*[like] * 20, *[odd] * 20, *[like] * 20)
+    assert repr(fold_reads([body], fast=False)) == repr(fold_plainly(body))
+
+
 def test_what_is_never_alike_is_soon_let_alone(looks: list[int]) -> None:
     events = [{**chunk({"content": "a"}), "x": n} for n in range(2000)]
     fold_reads([stream(*events)], fast=False)

@@ -1,12 +1,14 @@
 """The completion as it leaves: typed fields, and the JSON of them."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from tests.strategies import Json, chunk, fold_reads, folded, stream
 from unstream import (
+    Accumulator,
     Annotation,
     ChatCompletion,
     Choice,
@@ -160,6 +162,27 @@ def test_what_was_changed_is_written() -> None:
 )
 def test_text_is_the_content_as_plain_text(content: Any, text: str) -> None:
     assert Message(content=content).text() == text
+
+
+@pytest.mark.parametrize(
+    ("part", "thoughts"),
+    [
+        ({"thinking": [{"text": "a"}, {"text": "b"}]}, "ab"),  # Mistral
+        ({"summary": [{"text": "a"}]}, "a"),  # Databricks
+        *(({"thinking": odd}, "") for odd in (5, True, "a", {"text": "a"}, [5])),
+    ],
+    ids=repr,
+)
+def test_parts_have_thoughts_whatever_stands_there(
+    part: dict[str, Any], thoughts: str
+) -> None:
+    body = stream(chunk({"content": [{"type": "x", **part}]}))
+    accumulator = Accumulator(clock=time.monotonic, events=True)
+    accumulator.feed(body)
+    outcome = accumulator.finish()
+    assert outcome.record.reasoning == thoughts
+    assert outcome.timing is not None
+    assert (outcome.timing.first_reasoning is not None) == bool(thoughts)
 
 
 # --- Logprobs -------------------------------------------------------------------------

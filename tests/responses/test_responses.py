@@ -532,6 +532,8 @@ def test_what_says_something_is_content() -> None:
     assert not has_content(CREATED, added(content=[]), text(""), reasoning)
     assert has_content(text())
     assert has_content(added("function_call"))
+    whole = {"type": "reasoning", "id": "r", "summary": [{"text": "Hm"}]}
+    assert has_content(ev("output_item.done", output_index=0, item=whole))
     assert has_content(ev("output_text.done", text="a"))
     assert has_content(ev("completed", response=response("completed", said("a"))))
 

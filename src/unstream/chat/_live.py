@@ -28,7 +28,8 @@ class LiveChat(Live[ChatCompletion], ChatFold):
     """The fold of chat completions, telling."""
 
     def __init__(self, limits: Limits, log: Log) -> None:
-        self._names: dict[Any, str] = {}  # of the calls
+        # Of each call, and whether its arguments had begun when it was joined.
+        self._names: dict[Any, tuple[str, bool]] = {}
         self._at: dict[int, int] = {}  # the newest part of each list, by choice
         super().__init__(limits, log)
 
@@ -62,11 +63,8 @@ class LiveChat(Live[ChatCompletion], ChatFold):
                 for piece in pieces:
                     if type(piece) is dict:
                         self._report_call(index, calls, piece)
-            if not choice.finished:
-                log.reopen(index)
-            elif log.is_settled(index):
-                log.finish(index, self.mended(choice.state["finish_reason"]))
-            else:
+            reason = choice.state["finish_reason"] if choice.finished else None
+            if log.note_end(index, reason):
                 plain = self.mended({"choices": [choice.plain(index)]})
                 self.settle(structure(ChatCompletion, plain))
 
@@ -83,7 +81,7 @@ class LiveChat(Live[ChatCompletion], ChatFold):
                     continue
                 if part.get("type") == "text":
                     self.log.text("text", index, place, part.get("text"))
-                nested = part.get("thinking")
+                nested = part.get("thinking") or part.get("summary")
                 if isinstance(nested, Parts):
                     self._report_entries(index, place, nested._parts)  # noqa: SLF001
 
@@ -108,9 +106,12 @@ class LiveChat(Live[ChatCompletion], ChatFold):
         call = calls.newest_of(piece)
         if call is None:
             return
-        name = self._names.get(call, "")
-        if len(name) != call.name_size:  # most have one, which is there at once
-            name = self._names[call] = "".join(call.name)
+        name, had_begun = self._names.get(call, ("", False))
+        has_begun = call.text.tell() > 0
+        # One that grows later is told when the call is over.
+        if not name or has_begun != had_begun:
+            name = "".join(call.name)
+            self._names[call] = name, has_begun
         self.log.call(index, call, call.id, name, call.text)
 
     def answers(

@@ -212,7 +212,8 @@ class Repeats:
         """Take out what is dropped, whatever it is."""
         parts = chunk, choice, choice.delta
         for level, _, name in self._dropped:
-            setattr(parts[level], name, None)
+            if (part := parts[level]) is not None:  # a delta may be null
+                setattr(part, name, None)
 
     def take(self, payloads: list[bytes], at: int) -> int:
         """Append the texts of payloads from `at` on while they are like; return where.

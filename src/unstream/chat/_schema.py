@@ -182,12 +182,14 @@ def open_decoder(
     try:
         choice = sent["choices"][0]
         levels = sent, choice, choice["delta"]
-        keys = tuple(
-            frozenset(level).difference(kind.__struct_encode_fields__)
-            for kind, level in zip((Chunk, ChunkChoice, Delta), levels, strict=True)
-        )
     except (LookupError, TypeError):
         return None
+    if type(choice) is not dict or type(choice["delta"]) is not dict:
+        return None
+    keys = tuple(
+        frozenset(level).difference(kind.__struct_encode_fields__)
+        for kind, level in zip((Chunk, ChunkChoice, Delta), levels, strict=True)
+    )
     # An object is not dropped unseen: something deep may be wrong in it.
     loose = tuple(
         frozenset(key for key in unknown & dropped if type(level[key]) in ATOMS)
@@ -389,8 +391,10 @@ class Message(Object):
         if text := self.reasoning_content or self.reasoning:
             return text
         parts = self.content if isinstance(self.content, list) else []
-        nested = [p.get("thinking") or () for p in parts if isinstance(p, dict)]
-        found = [*(self.reasoning_details or ()), *(t for n in nested for t in n)]
+        objects = [part for part in parts if isinstance(part, dict)]
+        nested = [part.get("thinking") or part.get("summary") for part in objects]
+        lists = [self.reasoning_details, *nested]
+        found = [each for some in lists if isinstance(some, list) for each in some]
         texts = [
             detail.get("text") or detail.get("summary")
             for detail in found

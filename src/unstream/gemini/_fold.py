@@ -185,7 +185,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
 
     def _hear(self, part: State) -> None:
         if type(part.get("text")) is str:
-            thought = bool(part.get("thought"))
+            thought = part.get("thought") is True  # what else stands there is no field
             text = part["text"]
             self.hear(text=text and not thought, reasoning=text and thought)
 

@@ -100,6 +100,11 @@ class Framing(Decoder):
         return self._form == _EVENTS and super().idle
 
     @property
+    def by_lines(self) -> bool:
+        """Say whether events end at the ends of lines, and nowhere else."""
+        return self._form == _EVENTS
+
+    @property
     def is_open(self) -> bool:
         """Say whether an end mark is still to come: the bracket of the array."""
         return self._form == _LIST

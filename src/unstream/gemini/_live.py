@@ -6,6 +6,7 @@ Arguments that come by paths are no text that grows: they are told when it is ov
 
 from typing import Any
 
+from unstream._events import Kind
 from unstream._json import Json, dump
 from unstream._live import Answer, Live, Log
 from unstream._outcome import Limits
@@ -47,13 +48,9 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
             if candidate is None:
                 continue
             self._report_parts(index, candidate.parts)
-            if not candidate.has_ended():
-                log.reopen(index)
-                continue
-            reason = self.mended(str(candidate.state["finishReason"]))
-            if log.is_settled(index):
-                log.finish(index, reason)
-            else:
+            ended = candidate.has_ended()
+            reason = str(candidate.state["finishReason"]) if ended else None
+            if log.note_end(index, reason):
                 plain = {**candidate.plain(), "index": index}
                 plain = self.mended({"candidates": [plain]})
                 self.settle(structure(GenerateContentResponse, plain))
@@ -70,8 +67,9 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
                 pending[place] = part
                 self._report_call(index, place, call, call.get("args"))
             else:
-                kind = "reasoning" if part.get("thought") else "text"
-                self.log.text(kind, index, place, part.get("text"))  # type: ignore[arg-type]
+                thought = part.get("thought") is True
+                kind: Kind = "reasoning" if thought else "text"
+                self.log.text(kind, index, place, part.get("text"))
         self._at[index] = newest + 1 if newest in pending else newest
         for place, part in [*pending.items()]:  # two at the most: the newest, an open
             if isinstance(part, Call):
@@ -91,8 +89,8 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
         self.log.call(
             index,
             place,
-            _text(call.get("id")),
-            _text(call.get("name")),
+            call.get("id"),
+            call.get("name"),
             dump(args) if type(args) is dict else args,
         )
 
@@ -120,7 +118,3 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
         """Return the usage so far."""
         usage = self._top.get("usageMetadata")
         return usage if type(usage) is dict else None
-
-
-def _text(value: Json) -> str:
-    return value if type(value) is str else ""

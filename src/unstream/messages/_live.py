@@ -6,7 +6,7 @@ stop alone does not say so, since it comes, too, for a block that was cut off.
 
 from typing import Any
 
-from unstream._live import Answer, Live
+from unstream._live import Answer, Live, only_answer
 from unstream._outcome import Completion
 from unstream._rules import State
 from unstream.messages._blocks import _Block
@@ -59,28 +59,12 @@ class LiveMessages(Live[Message], MessagesFold):
         elif kind == "thinking":
             log.text("reasoning", 0, block, state.get("thinking"))
         elif kind == "tool_use":
-            identity, name = state.get("id"), state.get("name")
-            log.call(
-                0,
-                block,
-                identity if type(identity) is str else "",
-                name if type(name) is str else "",
-                state.get("partial_json"),
-            )
+            text = state.get("partial_json")
+            log.call(0, block, state.get("id"), state.get("name"), text)
 
     def answers(self, whole: Completion, unfinished: tuple[int, ...]) -> list[Answer]:
         """Return what is left of the message."""
-        said = whole.summary()
-        [reason] = said.finish_reasons
-        return [
-            Answer(
-                0,
-                said.text,
-                said.reasoning,
-                said.refusal,
-                None if unfinished else reason,
-            )
-        ]
+        return only_answer(whole, is_over=not unfinished)
 
     def spent(self) -> State | None:
         """Return the usage so far."""

@@ -262,7 +262,8 @@ class ResponsesFold(Fold[Response]):
             self._items.add(item, index)
         elif not self._items.close(item, index, sent):
             return
-        if type_of(item) not in _SILENT or item.get("content"):
+        said = item.get("content") or item.get("summary")
+        if said or type_of(item) not in _SILENT:
             self.has_content = True
         if self.listens:
             self._hear_item(item)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from unstream._json import Json
-from unstream._live import Answer, Live
+from unstream._live import Answer, Live, only_answer
 from unstream._outcome import Completion
 from unstream._rules import State, settle
 from unstream.responses._fold import ResponsesFold
@@ -94,29 +94,12 @@ class LiveResponses(Live[Response], ResponsesFold):
                         log.text("reasoning", 0, (item, among, at), part.get("text"))
                     break
         elif kind in ("function_call", "custom_tool_call"):
-            key = "arguments" if kind == "function_call" else "input"
-            identity, name = state.get("call_id"), state.get("name")
-            log.call(
-                0,
-                item,
-                identity if type(identity) is str else "",
-                name if type(name) is str else "",
-                state.get(key),
-            )
+            text = state.get("arguments" if kind == "function_call" else "input")
+            log.call(0, item, state.get("call_id"), state.get("name"), text)
 
     def answers(self, whole: Completion, unfinished: tuple[int, ...]) -> list[Answer]:  # noqa: ARG002
         """Return what is left of the response."""
-        said = whole.summary()
-        [reason] = said.finish_reasons
-        return [
-            Answer(
-                0,
-                said.text,
-                said.reasoning,
-                said.refusal,
-                reason if self._terminal else None,
-            )
-        ]
+        return only_answer(whole, is_over=self._terminal)
 
     def spent(self) -> State | None:
         """Return the usage so far."""

@@ -31,11 +31,8 @@ class LiveText(Live[TextCompletion], TextFold):
             if choice is None:
                 continue
             log.text("text", index, None, choice.state.get("text"))
-            if not choice.finished:
-                log.reopen(index)
-            elif log.is_settled(index):
-                log.finish(index, self.mended(choice.state["finish_reason"]))
-            else:
+            reason = choice.state["finish_reason"] if choice.finished else None
+            if log.note_end(index, reason):
                 plain = self.mended({"choices": [choice.plain(index)]})
                 self.settle(structure(TextCompletion, plain))
 
