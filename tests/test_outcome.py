@@ -101,7 +101,7 @@ def test_messages_name_facts() -> None:
         f"the stream stopped early (after 3 events, {size:,} bytes)"
     )
     assert messages[Ending.EMPTY].startswith(
-        "the stream held no choice (after 1 events"
+        "the stream held no choice (after 1 event,"
     )
     assert messages[Ending.ERROR].startswith("the provider reported: m (after 4 events")
     assert messages[Ending.LIMIT].startswith("over the limit choices (after 4 events")
@@ -135,7 +135,7 @@ def test_the_message_names_the_coding_that_was_not_read() -> None:
 )
 def test_the_message_says_what_the_provider_said(error: Json, said: str) -> None:
     message = str(raised_for(outcome_of({"error": error})))
-    assert message.startswith(f"the provider reported: {said} (after 1 events")
+    assert message.startswith(f"the provider reported: {said} (after 1 event,")
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_progress_is_shown_on_a_terminal(folder: Path) -> None:
     assert "12/12" in shown
     # In one piece, however wide the terminal is.
     assert (
-        f"{folder}/03.sse: empty: the stream held no choice (after 1 events, " in shown
+        f"{folder}/03.sse: empty: the stream held no choice (after 1 event, " in shown
     )
     assert shown.endswith("\x1b[2K")  # the bar is gone
     assert len(output.read_bytes().splitlines()) == 12
