@@ -10,10 +10,12 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+import unstream
 from tests.strategies import chunk, cut, stream
 from unstream import Accumulator, Ending, Outcome
 
@@ -288,3 +290,33 @@ def test_text_takes_what_it_is_long() -> None:
 def test_small_reads_of_a_long_line_take_what_they_are_long() -> None:
     held, _ = peak(iter([b"x"] * 200_000), 200_000)
     assert held < 6
+
+
+# --- What is left behind --------------------------------------------------------------
+
+EXAMPLES: Final = sorted((Path(__file__).parents[1] / "examples").glob("*.sse"))
+
+
+@pytest.mark.parametrize("way", ["plain", "events", "clock"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.stem))
+def test_a_stream_leaves_nothing_to_the_collector(path: Path, way: str) -> None:
+    """A cycle would hold a whole answer until the collector comes by."""
+    data = path.read_bytes()
+
+    def fold_it() -> None:
+        accumulator = Accumulator(
+            protocol=unstream.ANY,
+            events=way == "events",
+            clock=time.monotonic if way == "clock" else None,
+        )
+        accumulator.feed(data)
+        assert accumulator.finish().ending == "complete"
+
+    fold_it()  # what is made once a process is made
+    gc.collect()
+    gc.disable()
+    try:
+        fold_it()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -80,6 +80,7 @@ class Fold(Generic[T]):
     name: ClassVar[str]
 
     __slots__ = (
+        "__weakref__",  # by which its parts know it, so that no cycle holds them all
         "_debt",
         "_half_at",
         "_held",

@@ -7,6 +7,7 @@ is particular to a key is a row in `_fields`, how calls are told apart is in `_c
 
 from io import StringIO
 from typing import Final
+from weakref import proxy
 
 import msgspec
 from msgspec import Raw
@@ -304,7 +305,7 @@ class ChatFold(Fold[ChatCompletion]):
             if (value := getattr(delta, key)) is not None:
                 self._put(message, key, value)
         if delta.tool_calls:
-            calls = message.get("tool_calls") or Calls(self)
+            calls = message.get("tool_calls") or Calls(proxy(self))
             for piece in delta.tool_calls:
                 self._put_call(message, calls, calls.add_plain(piece))
         said = False
@@ -477,7 +478,7 @@ class ChatFold(Fold[ChatCompletion]):
             pieces = [pieces]
         if not pieces or type(pieces) is not list:
             return
-        calls = message.get("tool_calls") or Calls(self)
+        calls = message.get("tool_calls") or Calls(proxy(self))
         for piece in pieces:
             if type(piece) is dict and piece:
                 self._put_call(message, calls, calls.add(piece))

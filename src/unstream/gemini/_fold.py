@@ -6,6 +6,7 @@ in `_fields`, what becomes of parts is in `_parts`.
 """
 
 from typing import Final
+from weakref import proxy
 
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
@@ -146,7 +147,7 @@ class GeminiFold(Fold[GenerateContentResponse]):
             if len(self._candidates) >= self.limits.choices:
                 self.limit = self.limit or "choices"
                 return
-            candidate = self._candidates[index] = _Candidate(self)
+            candidate = self._candidates[index] = _Candidate(proxy(self))
             effects.append(("candidates", index, HELD))
         content = sent.get("content")
         said = type(content) is dict and self._add_content(candidate, content)

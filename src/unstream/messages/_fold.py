@@ -7,6 +7,7 @@ which block a piece belongs to is in `_blocks`.
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
+from weakref import proxy
 
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
@@ -53,7 +54,7 @@ class MessagesFold(Fold[Message]):
 
     def _begin(self) -> None:
         self._top: State = {}  # the message, but for its content and usage
-        self._blocks = Blocks(self)
+        self._blocks = Blocks(proxy(self))
         self._usage: State | None = None
         self._usage_source: str | None = None
         self._started = False  # a message_start came

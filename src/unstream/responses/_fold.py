@@ -6,6 +6,7 @@ to the items, and what ends a response. Which item an event is about is decided 
 """
 
 from typing import Final
+from weakref import proxy
 
 from unstream._json import Json
 from unstream._outcome import RESULTS, Ending, Limits
@@ -69,7 +70,7 @@ class ResponsesFold(Fold[Response]):
     def _begin(self) -> None:
         self._top: State | None = None  # the lifecycle objects, laid over each other
         self._beside: State = {}  # what stood beside the response in a terminal event
-        self._items = Items(self)
+        self._items = Items(proxy(self))
         self._output: list[Json] | None = None  # of a terminal event
         self._terminal = False  # such an event came
         self._settled = False  # and it said "completed"

@@ -5,6 +5,7 @@ A call is over where its item was done when another began, or the response is ov
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import proxy
 
 from unstream._json import Json
 from unstream._live import Answer, Live, only_answer
@@ -58,7 +59,7 @@ class LiveResponses(Live[Response], ResponsesFold):
 
     def _begin(self) -> None:
         super()._begin()
-        self._items: _Watched = _Watched(self)
+        self._items: _Watched = _Watched(proxy(self))
         self.log.start_over()
 
     def touched(self, sent: State) -> None:
