@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from unstream._accumulator import Accumulator
 from unstream._detect import ANY, detect
-from unstream._exchange import Exchange
 from unstream._folding import (
     aevents,
     afold,
@@ -30,8 +29,6 @@ from unstream._outcome import (
     Tokens,
     TruncatedStream,
 )
-from unstream._partial import partial_json
-from unstream._tee import atee, tee
 from unstream._timing import Gaps, Timing
 from unstream.chat import (
     Annotation,
@@ -66,6 +63,9 @@ if TYPE_CHECKING:
         TextDelta,
         UsageReported,
     )
+    from unstream._exchange import Exchange
+    from unstream._partial import partial_json
+    from unstream._tee import atee, tee
 
 __all__ = [
     "ANY",
@@ -139,18 +139,25 @@ _LATER = (
     "text",
     "usage",
 )
+# Where names are from that are no Struct of `_events`.
+_HOMES = {
+    "Exchange": "_exchange",
+    "atee": "_tee",
+    "partial_json": "_partial",
+    "tee": "_tee",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Modules that not everybody needs are imported when they are first asked for.
-    if name in _LATER:
+    # What not everybody needs is imported when it is first asked for: a fifth of it.
+    if name in _LATER or name in __all__:
         from importlib import import_module  # noqa: PLC0415 - as rarely needed
 
-        return import_module(f"unstream.{name}")
-    if name in __all__:
-        from unstream import _events  # noqa: PLC0415 - as rarely needed
-
-        return getattr(_events, name)
+        if name in _LATER:
+            return import_module(f"unstream.{name}")
+        home = _HOMES.get(name, "_events")
+        globals()[name] = found = getattr(import_module(f"unstream.{home}"), name)
+        return found
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - takes 10 ms
 

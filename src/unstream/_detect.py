@@ -4,7 +4,6 @@ This module knows the names of the protocols and asks each whether a payload is 
 (`Protocol.claims`); it knows none of their shapes.
 """
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -140,6 +139,8 @@ class Detector:
         if not text.startswith("{"):
             return None
         try:
+            import json  # noqa: PLC0415 - as rarely needed
+
             sent, _ = json.JSONDecoder().raw_decode(text)
         except (ValueError, RecursionError):
             return None

@@ -190,7 +190,7 @@ def judge(text: str) -> Arguments:
 
 def _scan(text: str) -> int:
     """Return where the first JSON document of a text ends; raise ValueError."""
-    import json  # noqa: PLC0415 - it is there already
+    import json  # noqa: PLC0415 - as rarely needed
 
     return json.JSONDecoder().raw_decode(text)[1]
 

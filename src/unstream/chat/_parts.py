@@ -5,7 +5,6 @@ servers stream as pieces that must be put together by type, index or id. This mo
 knows the shape of each; which key holds which is written in `_fields`.
 """
 
-import base64
 import re
 from collections.abc import Hashable
 from io import StringIO
@@ -453,6 +452,8 @@ def join_base64(data: str) -> str:
     """
     if "=" not in data.rstrip("="):
         return data
+    import base64  # noqa: PLC0415 - takes a millisecond, and audio is rare
+
     try:
         pieces = [
             base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True)
