@@ -365,17 +365,17 @@ class _Call:
         return not is_object(text) and judge(text) is Arguments.SEVERAL
 
     def add(self, text: str) -> bool:
-        """Append a text; say whether that might be more than an append."""
+        """Append a text; say whether that, or the same once more, is no mere append."""
         size = self.text.tell()
+        if size > len(_PLACEHOLDER):
+            self.text.write(text)
+            return False
         # Databricks sends arguments of `{}` before the real ones.
-        if (
-            size == len(_PLACEHOLDER)
-            and text[0] == "{"
-            and self.text.getvalue() == _PLACEHOLDER
-        ):
+        is_new = text[0] == "{" and self.text.getvalue() == _PLACEHOLDER
+        if is_new:
             self.text = StringIO()
         self.text.write(text)
-        return size <= len(_PLACEHOLDER)
+        return is_new or _PLACEHOLDER.startswith(self.text.getvalue())
 
     def result(self) -> State:
         custom = (self.key or self.type) == "custom"
