@@ -1,10 +1,20 @@
 """Tool calls: which call a piece belongs to, on whatever road it comes."""
 
+from itertools import product
 from typing import Any
 
 import pytest
 
-from tests.strategies import Json, chunk, folded, message_of, outcome_of, stream
+from tests.strategies import (
+    Json,
+    chunk,
+    fold_plainly,
+    fold_reads,
+    folded,
+    message_of,
+    outcome_of,
+    stream,
+)
 from unstream import Accumulator, Ending, Limits
 
 
@@ -388,3 +398,16 @@ def test_a_hundred_thousand_calls_hit_the_limit() -> None:
     assert outcome.limit == "tool_calls"
     assert outcome.completion is not None
     assert len(outcome.completion.choices[0].message.tool_calls or ()) == 4096
+
+
+@pytest.mark.parametrize("pieces", product(["{", "}", "{}", '{"', "a"], repeat=3))
+def test_a_placeholder_gives_way_on_every_road(pieces: tuple[str, ...]) -> None:
+    """An empty object is replaced by what follows, however its braces came."""
+    start = {"index": 0, "id": "c", "type": "function", "function": {"name": "f"}}
+    more = [{"index": 0, "function": {"arguments": piece}} for piece in pieces]
+    for last in range(3):
+        sent = [start, *more[:last], *(more[last],) * 16, *more[last + 1 :]]
+        body = stream(*(chunk({"tool_calls": [each]}) for each in sent))
+        plain = repr(fold_plainly(body))
+        assert repr(fold_reads([body])) == plain
+        assert repr(fold_reads([body], fast=False)) == plain
