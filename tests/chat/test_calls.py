@@ -400,7 +400,7 @@ def test_a_hundred_thousand_calls_hit_the_limit() -> None:
     assert len(outcome.completion.choices[0].message.tool_calls or ()) == 4096
 
 
-@pytest.mark.parametrize("pieces", product(["{", "}", "{}", '{"', "a"], repeat=3))
+@pytest.mark.parametrize("pieces", [*product(["{", "}", "{}", '{"', "a"], repeat=3)])
 def test_a_placeholder_gives_way_on_every_road(pieces: tuple[str, ...]) -> None:
     """An empty object is replaced by what follows, however its braces came."""
     start = {"index": 0, "id": "c", "type": "function", "function": {"name": "f"}}
