@@ -19,7 +19,7 @@ from unstream._timing import Timing
 
 __all__ = ["flows"]
 
-_DUMP: Final = Path(__file__).parents[1] / "_addon" / "unstream_bodies.py"
+_DUMP: Final = Path(__file__).with_name("_dump") / "unstream_bodies.py"
 _MARK: Final = b"unstream "
 
 
