@@ -14,7 +14,7 @@ import msgspec
 
 __all__ = [
     "MAX_DEPTH",
-    "SHALLOW",
+    "REFUSED",
     "Json",
     "Malformed",
     "count_halves",
@@ -28,6 +28,7 @@ __all__ = [
     "parse_whole",
     "read",
     "read_object",
+    "read_strictly",
     "too_deep",
     "weigh",
     "weigh_closely",
@@ -53,7 +54,7 @@ def _standard() -> Any:
 
 
 # What the strict decoder raises for what it does not take.
-_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -72,8 +73,22 @@ def decode(payload: bytes) -> Json:
         raise Malformed(f"nested deeper than {MAX_DEPTH}")
     try:
         return _decode(payload)
-    except _REFUSED as error:
+    except REFUSED as error:
         raise Malformed(str(error)) from None
+
+
+def read_strictly(sent: bytes | msgspec.Raw, payload: bytes) -> dict[str, Json] | None:
+    """Parse an object that stands in a payload, or is all of it, as `decode` does.
+
+    None where that fails, or it is no object.
+    """
+    if len(payload) >= SHALLOW and too_deep(payload):
+        return None
+    try:
+        value = _decode(sent)
+    except REFUSED:
+        return None
+    return value if type(value) is dict else None
 
 
 # What the strict decoder refuses and servers send: a surrogate half or a number that is
@@ -95,7 +110,7 @@ def parse(payload: bytes) -> Json:
         return _decode(payload)
     except UnicodeDecodeError:
         pass
-    except _REFUSED as error:
+    except REFUSED as error:
         if payload.isascii() and not _LENIENT.search(payload):
             raise Malformed(str(error)) from None
     text = payload.decode("utf-8", "replace")

@@ -12,12 +12,10 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 import msgspec
 
 from unstream._json import (
-    MAX_DEPTH,
-    SHALLOW,
     Json,
     count_halves,
     mend,
-    too_deep,
+    read_strictly,
     weigh,
     weigh_closely,
 )
@@ -26,7 +24,7 @@ from unstream._rules import CHANGED, HELD, Effects, State
 from unstream._structs import structure
 from unstream.sse import Decoder, Run
 
-__all__ = ["REFUSED", "Fold", "Protocol", "error_in"]
+__all__ = ["Fold", "Protocol", "error_in"]
 
 T = TypeVar("T", bound=Completion)
 
@@ -48,9 +46,6 @@ class Protocol(msgspec.Struct, Generic[T], frozen=True):
     live: str = ""
 
 
-_decode: Final = msgspec.json.Decoder().decode
-# What the strict decoder raises for what it does not take.
-REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LF: Final = ord("\n")
 
 # What values of unknown shape may take without being counted, and how many bytes of
@@ -190,20 +185,9 @@ class Fold(Generic[T]):
 
     def read(self, data: bytes) -> State | None:
         """Parse a payload, strictly; None where that fails or it is no object."""
-        size = len(data)
-        if size > self._light and not self.admits(data):
+        if len(data) > self._light and not self.admits(data):
             return None
-        if (
-            size >= SHALLOW
-            and data.count(b"{") + data.count(b"[") > MAX_DEPTH
-            and too_deep(data)
-        ):
-            return None
-        try:
-            sent = _decode(data)
-        except REFUSED:
-            return None
-        return sent if type(sent) is dict else None
+        return read_strictly(data, data)
 
     def finish_event(self, data: bytes) -> None:
         """Conclude what an event did from its `effects`."""

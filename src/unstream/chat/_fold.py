@@ -9,13 +9,12 @@ from io import StringIO
 from typing import Final
 from weakref import proxy
 
-import msgspec
 from msgspec import Raw
 
-from unstream._json import SHALLOW, Json, dump, mend, too_deep
+from unstream._json import Json, dump, mend, read_strictly
 from unstream._lists import JsonArray
 from unstream._outcome import RESULTS, Ending, Limits
-from unstream._protocol import REFUSED, Fold, error_in, is_error
+from unstream._protocol import Fold, error_in, is_error
 from unstream._rules import (
     ATOMS,
     CHANGED,
@@ -61,7 +60,6 @@ RESULTS["chat"] = ChatCompletion
 _OURS: Final = frozenset(
     ("choices", "id", "object", "created", "model", "usage", "error", "x_groq")
 )
-_decode: Final = msgspec.json.Decoder().decode
 _LF: Final = ord("\n")
 # What changes from chunk to chunk where nothing else does.
 _APART: Final = ("usage", "obfuscation", "p")
@@ -223,7 +221,7 @@ class ChatFold(Fold[ChatCompletion]):
             return False
         usage: State | None = None
         if chunk.usage != NULL:
-            usage = _read_usage(data, chunk.usage)
+            usage = read_strictly(chunk.usage, data)
             if usage is None:
                 return False
         self.n_events += 1
@@ -787,17 +785,6 @@ _TYPED_BESIDE: Final = frozenset(("finish_reason",))
 _TYPED_MESSAGE: Final = frozenset(
     ("content", "refusal", "reasoning", "reasoning_content")
 )
-
-
-def _read_usage(data: bytes, sent: Raw) -> State | None:
-    """Parse the usage that stands in a payload, strictly; None where that fails."""
-    if len(data) >= SHALLOW and too_deep(data):
-        return None
-    try:
-        usage = _decode(sent)
-    except REFUSED:
-        return None
-    return usage if type(usage) is dict else None
 
 
 def _says(usage: State) -> bool:

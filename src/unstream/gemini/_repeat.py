@@ -15,11 +15,11 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from unstream._json import REFUSED
 from unstream._rules import CHANGED, Effects, State
 
 __all__ = ["Look"]
 
-_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Streams in which something else changes from event to event are not looked at again
 # and again in vain: after so many misses in a row, not any more.
 _MISSES: Final = 4
@@ -93,7 +93,7 @@ class Look:
             return
         try:
             sent = _decode(data)
-        except _REFUSED:
+        except REFUSED:
             self._misses += 1
             return
         if sent.candidates[0].content.parts[0].text == text:
@@ -105,7 +105,7 @@ class Look:
         """Take an event if it is like the newest one; say whether it is."""
         try:
             sent = _decode(data)
-        except _REFUSED:
+        except REFUSED:
             sent = None
         if (
             sent is None
