@@ -211,16 +211,20 @@ class Fold(Generic[T]):
         """Say whether the values of a payload may be held; note the limit if not."""
         if len(data) <= self._light or self._weighed[0] is data:
             return True
-        for measure in (weigh, weigh_closely):
-            weight = measure(data)
-            if (
-                self._debt + weight - _EACH * len(data) <= _FREE
-                and self._held + weight <= self.limits.held_bytes
-            ):
-                self._weighed = data, weight  # a payload may be read more than once
-                return True
-        self.limit = self.limit or "held_bytes"
-        return False
+        weight = weigh(data)
+        if not self._holds(data, weight):
+            weight = weigh_closely(data, weight)
+            if not self._holds(data, weight):
+                self.limit = self.limit or "held_bytes"
+                return False
+        self._weighed = data, weight  # a payload may be read more than once
+        return True
+
+    def _holds(self, data: bytes, weight: int) -> bool:
+        return (
+            self._debt + weight - _EACH * len(data) <= _FREE
+            and self._held + weight <= self.limits.held_bytes
+        )
 
     def hold(self, data: bytes) -> None:
         """Count the values of a payload among those that are held."""
@@ -228,7 +232,7 @@ class Fold(Generic[T]):
         if known is not data:
             weight = weigh(data)
             if weight > _EACH * len(data):
-                weight = weigh_closely(data)
+                weight = weigh_closely(data, weight)
         self._weighed = b"", 0  # there is less room now
         self._held += weight
         self._debt += max(0, weight - _EACH * len(data))
