@@ -369,8 +369,8 @@ class Accumulator(Generic[T]):
         if len(self._first) < _FIRST:
             self._first += data[: _FIRST - len(self._first)]
         self._n_bytes += len(data)
-        if self._n_bytes > (most := self._limits.stream_bytes):
-            data = data[: max(most - self._n_bytes + len(data), 0)]
+        if self._is_over():
+            data = data[: max(self._limits.stream_bytes - self._n_bytes + len(data), 0)]
         for start in range(0, len(data), _BLOCK):
             block = data[start : start + _BLOCK] if len(data) > _BLOCK else data
             if (run := self._decoder.cut(block)) is not None:
@@ -570,7 +570,7 @@ class Accumulator(Generic[T]):
         fold, watch = self._fold, self._watch
         fold.close()
         limit = fold.limit
-        if self._n_bytes > self._limits.stream_bytes:
+        if self._is_over():
             limit = "stream_bytes"
         elif self._decoder.n_skipped or (
             # A body that is no event stream is held whole.
