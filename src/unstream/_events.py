@@ -45,28 +45,24 @@ class _Event(Struct, frozen=True, kw_only=True, tag_field="type", tag=_tag):
     """
 
 
-class TextDelta(_Event, frozen=True):
+class _Delta(_Event, frozen=True):
+    """Base of those that bring more of a text."""
+
+    choice: int
+    position: int
+    text: str
+
+
+class TextDelta(_Delta, frozen=True):
     """More of the answer."""
 
-    choice: int
-    position: int
-    text: str
 
-
-class ReasoningDelta(_Event, frozen=True):
+class ReasoningDelta(_Delta, frozen=True):
     """More of what the model thought."""
 
-    choice: int
-    position: int
-    text: str
 
-
-class RefusalDelta(_Event, frozen=True):
+class RefusalDelta(_Delta, frozen=True):
     """More of a refusal."""
-
-    choice: int
-    position: int
-    text: str
 
 
 class CallStarted(_Event, frozen=True):
@@ -81,12 +77,8 @@ class CallStarted(_Event, frozen=True):
     name: str
 
 
-class ArgumentsDelta(_Event, frozen=True):
+class ArgumentsDelta(_Delta, frozen=True):
     """More of the arguments of a tool call, as text."""
-
-    choice: int
-    position: int
-    text: str
 
 
 class CallFinished(_Event, frozen=True):
