@@ -40,7 +40,7 @@ from unstream._rules import State, settle
 from unstream._structs import structure
 from unstream.sse import Run
 
-__all__ = ["Answer", "Live", "Log", "filled", "only_answer"]
+__all__ = ["Answer", "Live", "Log", "filled", "objects", "only_answer"]
 
 T = TypeVar("T", bound=Completion)
 
@@ -62,6 +62,12 @@ def filled(value: Any) -> Source | None:
     if type(value) is StringIO:
         return value if value.tell() else None
     return value if type(value) is str and value else None
+
+
+def objects(value: Json) -> list[State]:
+    """Return the objects of a list; none of what is no list."""
+    items = value if type(value) is list else ()
+    return [item for item in items if type(item) is dict]
 
 
 def _whole(source: Source) -> str:
@@ -504,8 +510,7 @@ class Live(Fold[T]):
         if not _USAGE.isdisjoint([key for key, _, _ in self.effects]):
             spent = self.spent()
             if spent is not None and _count(spent, _MOST_COUNTS):
-                plain = self.mended(settle(spent))
-                summary = structure(self.kind, {self.usage_key: plain}).summary()
+                summary = self.made({self.usage_key: settle(spent)}).summary()
                 self.log.usage(summary.usage, summary.raw_usage)
 
     def fail(self, error: Json) -> None:
@@ -513,15 +518,16 @@ class Live(Fold[T]):
         super().fail(error)
         self.log.error(self.error)
 
-    def mended(self, plain: Json) -> Json:
-        """Return a plain value as it stands in the result."""
-        return mend(plain) if self.has_halves else plain
+    def made(self, plain: State) -> Any:
+        """Return a part of the result, of its plain value."""
+        return structure(self.kind, mend(plain) if self.has_halves else plain)
 
     def judged(
         self, plain: State, unfinished: tuple[int, ...] = ()
     ) -> tuple[Call, ...]:
         """Return the verdicts on the calls of a part of the result."""
-        return structure(self.kind, self.mended(plain)).calls(unfinished)
+        calls: tuple[Call, ...] = self.made(plain).calls(unfinished)
+        return calls
 
     def settle(self, whole: Any, unfinished: tuple[int, ...] = ()) -> None:
         """Tell what is left of choices that finished."""

@@ -5,13 +5,11 @@ call is over before its choice is.
 """
 
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
-from unstream._json import Json
-from unstream._live import Answer, Live, Log, filled
+from unstream._live import Answer, Live, Log, filled, objects
 from unstream._outcome import Limits
 from unstream._rules import State
-from unstream._structs import structure
 from unstream.chat._calls import Calls, to_index
 from unstream.chat._fold import ChatFold
 from unstream.chat._parts import Details, Parts
@@ -21,7 +19,7 @@ __all__ = ["LiveChat"]
 
 # Of lists in which any entry may grow, as many are looked at each time. What is longer
 # is told when the choice finished.
-_MOST_ENTRIES = 64
+_MOST_ENTRIES: Final = 64
 
 
 class LiveChat(Live[ChatCompletion], ChatFold):
@@ -33,19 +31,16 @@ class LiveChat(Live[ChatCompletion], ChatFold):
         self._at: dict[int, int] = {}  # the newest part of each list, by choice
         super().__init__(limits, log)
 
-    def touched(self, sent: State) -> list[tuple[int, list[Json]]]:
+    def touched(self, sent: State) -> list[tuple[int, list[State]]]:
         """Return the indexes of the choices, and the pieces of their calls."""
         choices = sent.get("choices")
-        if type(choices) is dict:
-            choices = [choices]
         found = []
-        for choice in choices if type(choices) is list else ():
-            if type(choice) is dict:
-                delta = choice.get("delta")
-                pieces = delta.get("tool_calls") if type(delta) is dict else None
-                if type(pieces) is not list:
-                    pieces = [pieces]
-                found.append((to_index(choice.get("index")) or 0, pieces))
+        for choice in objects([choices] if type(choices) is dict else choices):
+            delta = choice.get("delta")
+            pieces = delta.get("tool_calls") if type(delta) is dict else None
+            if type(pieces) is not list:
+                pieces = [pieces]
+            found.append((to_index(choice.get("index")) or 0, objects(pieces)))
         return found
 
     def report(self, touched: Any) -> None:
@@ -61,12 +56,10 @@ class LiveChat(Live[ChatCompletion], ChatFold):
             calls = choice.message.get("tool_calls")
             if isinstance(calls, Calls):
                 for piece in pieces:
-                    if type(piece) is dict:
-                        self._report_call(index, calls, piece)
+                    self._report_call(index, calls, piece)
             reason = choice.state["finish_reason"] if choice.finished else None
             if log.note_end(index, reason):
-                plain = self.mended({"choices": [choice.plain(index)]})
-                self.settle(structure(ChatCompletion, plain))
+                self.settle(self.made({"choices": [choice.plain(index)]}))
 
     def _report_text(self, index: int, content: Any) -> None:
         if type(content) is StringIO:

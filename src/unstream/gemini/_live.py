@@ -8,10 +8,9 @@ from typing import Any
 
 from unstream._events import Kind
 from unstream._json import Json, dump
-from unstream._live import Answer, Live, Log
+from unstream._live import Answer, Live, Log, objects
 from unstream._outcome import Limits
 from unstream._rules import State, settle
-from unstream._structs import structure
 from unstream.gemini._calls import Call
 from unstream.gemini._fields import to_index
 from unstream.gemini._fold import GeminiFold, unwrap
@@ -33,12 +32,8 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
 
     def touched(self, sent: State) -> list[int]:
         """Return the indexes of the candidates."""
-        candidates = unwrap(sent).get("candidates")
-        return [
-            to_index(candidate.get("index")) or 0
-            for candidate in (candidates if type(candidates) is list else ())
-            if type(candidate) is dict
-        ]
+        candidates = objects(unwrap(sent).get("candidates"))
+        return [to_index(candidate.get("index")) or 0 for candidate in candidates]
 
     def report(self, touched: Any) -> None:
         """Show the candidates."""
@@ -52,8 +47,7 @@ class LiveGemini(Live[GenerateContentResponse], GeminiFold):
             reason = str(candidate.state["finishReason"]) if ended else None
             if log.note_end(index, reason):
                 plain = {**candidate.plain(), "index": index}
-                plain = self.mended({"candidates": [plain]})
-                self.settle(structure(GenerateContentResponse, plain))
+                self.settle(self.made({"candidates": [plain]}))
 
     def _report_parts(self, index: int, parts: Parts) -> None:
         known = parts._parts  # noqa: SLF001 - of this protocol

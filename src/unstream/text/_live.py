@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from unstream._live import Answer, Live
+from unstream._live import Answer, Live, objects
 from unstream._rules import State
-from unstream._structs import structure
 from unstream.text._fold import TextFold, to_index
 from unstream.text._schema import TextCompletion
 
@@ -16,12 +15,8 @@ class LiveText(Live[TextCompletion], TextFold):
 
     def touched(self, sent: State) -> list[int]:
         """Return the indexes of the choices."""
-        choices = sent.get("choices")
-        return [
-            to_index(choice.get("index"))
-            for choice in (choices if type(choices) is list else ())
-            if type(choice) is dict
-        ]
+        choices = objects(sent.get("choices"))
+        return [to_index(choice.get("index")) for choice in choices]
 
     def report(self, touched: Any) -> None:
         """Show the choices."""
@@ -33,8 +28,7 @@ class LiveText(Live[TextCompletion], TextFold):
             log.text("text", index, None, choice.state.get("text"))
             reason = choice.state["finish_reason"] if choice.finished else None
             if log.note_end(index, reason):
-                plain = self.mended({"choices": [choice.plain(index)]})
-                self.settle(structure(TextCompletion, plain))
+                self.settle(self.made({"choices": [choice.plain(index)]}))
 
     def answers(
         self, whole: TextCompletion, unfinished: tuple[int, ...]
