@@ -50,7 +50,8 @@ class Text:
         raise NotImplementedError
 
 
-# `convert` takes keys by the names of fields: nobody can send what nobody can guess.
+# `msgspec.convert` takes keys by the names of fields: nobody can send what nobody can
+# guess.
 _SECRET: Final = os.urandom(8).hex()
 
 

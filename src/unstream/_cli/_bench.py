@@ -289,9 +289,8 @@ def _all(
     fold: Callable[[Sequence[bytes]], object], captures: Iterable[Capture], cut: _Cut
 ) -> None:
     for each in captures:
-        with suppress(
-            Exception
-        ):  # of a peer, that is: what it gave is looked at before
+        # Of a peer, that is: what it gives is looked at elsewhere.
+        with suppress(Exception):
             fold(cut(each))
 
 

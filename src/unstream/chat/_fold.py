@@ -205,20 +205,19 @@ class ChatFold(Fold[ChatCompletion]):
         choices, choice, delta = chunk.choices, None, _EMPTY
         if choices is None or type(chunk) is not Chunk:
             return False
+        if self.done or chunk.object == "error":
+            return False
         if choices:
             choice = choices[0]
             if (
                 len(choices) > 1
                 or choice.delta is None
+                or choice.delta.reasoning_details is not None
                 or choice.logprobs is not None
                 or choice.content_filter_results != NULL
             ):
                 return False
             delta = choice.delta
-            if delta.reasoning_details is not None:
-                return False
-        if self.done or chunk.object == "error":
-            return False
         usage: State | None = None
         if chunk.usage != NULL:
             usage = read_strictly(chunk.usage, data)
@@ -629,9 +628,7 @@ class ChatFold(Fold[ChatCompletion]):
         top, usage = self._top, self._usage()[1]
         if not self._choices and usage is None and _OURS.isdisjoint(top):
             return None
-        choices = [*self._choices.items()]
-        if len(choices) > 1:
-            choices.sort()
+        choices = sorted(self._choices.items())
         known: State = {"choices": [choice.typed(index) for index, choice in choices]}
         if usage is not None:
             known["usage"] = to_usage(usage)
