@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unstream
+from tests.terminal import drain
 from unstream import Outcome
 from unstream.__main__ import main
 from unstream._cli._records import as_events
@@ -457,11 +457,7 @@ def on_terminal(arguments: Sequence[str], given: bytes = b"") -> str:
     )
     os.close(theirs)
     process.communicate(given)
-    got = b""
-    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123
-        while piece := terminal.read(4096):
-            got += piece
-    return got.decode().replace("\r\n", "\n")
+    return drain(ours).replace("\r\n", "\n")
 
 
 def test_a_pipe_gets_the_text_exactly() -> None:

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.cli.test_inputs import entry, har
+from tests.terminal import drain
 from unstream._cli._stats import Row, draw, row
 from unstream._notes import NOTES
 from unstream._outcome import Arguments, Ending, Note, Tokens
@@ -112,12 +112,9 @@ def on_terminal(arguments: Sequence[str], **environment: str) -> str:
         [*COMMAND, *arguments], stdout=theirs, stderr=subprocess.DEVNULL, env=beside
     )
     os.close(theirs)
-    got = b""
-    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123
-        while piece := terminal.read(4096):
-            got += piece
+    shown = drain(ours)
     process.wait()
-    return got.decode().replace("\r\n", "\n")
+    return shown.replace("\r\n", "\n")
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.terminal import drain
 from unstream._cli._work import each
 
 GOOD: Final = (
@@ -143,12 +143,9 @@ def watched(arguments: list[str], output: Path, **environment: str) -> str:
             env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment},
         )
         os.close(theirs)
-        got = b""
-        with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123
-            while piece := terminal.read(4096):
-                got += piece
+        shown = drain(ours)
         process.wait()
-    return got.decode()
+    return shown
 
 
 def test_progress_is_shown_on_a_terminal(folder: Path) -> None:
